@@ -11,6 +11,7 @@ from hypothesis import settings
 from storage.postgres.schema import migrate
 from tests import postgres
 from tests.cluster.live_cluster import LiveCluster, eventually, session_of
+from tests.outbound.receiver import Receiver, receiving
 
 settings.register_profile("house", deadline=None)
 settings.register_profile("deep", deadline=None, max_examples=2_000)  # by hand: --hypothesis-profile=deep
@@ -26,6 +27,13 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the tests of tests/e2e that run over Ray do so on another number of hosts."""
     parser.addoption("--ray-hosts", type=int, default=2, help="hosts of the clusters that tests/e2e runs on")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Run an application to which webhooks go."""
+    with receiving() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.outgoing import deliveries_to
 from engine.settings import Settings
 from tests.channels.smpp.rig import esme
-from tests.outbound.receiver import Received, Receiver, Reply, receiving
+from tests.outbound.receiver import Received, Receiver, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -32,13 +32,6 @@ ALICE, BOB, STRANGER = "+14155550101", "+14155550102", "+14155550103"
 POOL = ("+14155550198", "+14155550199")
 DOCUMENT = "<Response><Say>Sorry</Say></Response>"
 BOUND_SECONDS = 10.0
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """An application that answers 200 to everything."""
-    with receiving() as receiver:
-        yield receiver
 
 
 class Shop:

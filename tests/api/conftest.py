@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from starlette.types import ASGIApp
 
+from engine.api.admin.app import create_admin_app
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.model.records import Account, DebuggerEvent
@@ -99,10 +100,27 @@ def account() -> Account:
 
 
 @pytest.fixture
-async def rest(anyio_backend: object, api_settings: ApiSettings, account: Account) -> AsyncIterator[Rest]:
-    """Serve in process."""
-    control, observer, clock, is_ready = FakeControl(), FakeObserver(), FakeClock(), [True]
+def control(account: Account) -> FakeControl:
+    """Return a control plane that knows the account."""
+    control = FakeControl()
     control.accounts_by_sid[account.sid] = account
+    return control
+
+
+@pytest.fixture
+async def admin(anyio_backend: object, control: FakeControl) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve the admin API in process."""
+    transport = httpx.ASGITransport(create_admin_app(control, public_url=BASE))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        yield client
+
+
+@pytest.fixture
+async def rest(
+    anyio_backend: object, api_settings: ApiSettings, control: FakeControl, account: Account
+) -> AsyncIterator[Rest]:
+    """Serve in process."""
+    observer, clock, is_ready = FakeObserver(), FakeClock(), [True]
     app = create_app(control, settings=api_settings, clock=clock, observer=observer, is_ready=lambda: is_ready[0])
     async with client_of(app, account.sid, account.auth_token) as client:
         yield Rest(control, observer, clock, account, app, client, is_ready)

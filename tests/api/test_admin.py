@@ -1,12 +1,9 @@
 """The operator's admin API."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import msgspec
 import pytest
 
-from engine.api.admin.app import create_admin_app
 from engine.api.admin.shapes import (
     AccountChange,
     AccountCreate,
@@ -31,22 +28,6 @@ from engine.core.model.requests import ParticipantRequest, ServiceRequest, Sessi
 from tests.api.fake_control import FakeControl
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def control(account: Account) -> FakeControl:
-    """Return a control plane that knows one account."""
-    control = FakeControl()
-    control.accounts_by_sid[account.sid] = account
-    return control
-
-
-@pytest.fixture
-async def admin(anyio_backend: object, control: FakeControl) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the admin API in process."""
-    transport = httpx.ASGITransport(create_admin_app(control))
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-        yield client
 
 
 async def send(admin: httpx.AsyncClient, path: str, body: msgspec.Struct) -> httpx.Response:

@@ -1,12 +1,9 @@
 """The admin API's part about what leaves: outbox and debugger events."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import msgspec
 import pytest
 
-from engine.api.admin.app import create_admin_app
 from engine.api.admin.delivery_shapes import AlertList, OutboxChanged, OutboxCount, OutboxPage
 from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxMessage
@@ -18,22 +15,6 @@ from tests.api.fake_control import NOW, FakeControl, sid_of
 pytestmark = pytest.mark.anyio
 
 SECRET = "meet me at nine"
-
-
-@pytest.fixture
-def control(account: Account) -> FakeControl:
-    """Return a control plane that knows one account."""
-    control = FakeControl()
-    control.accounts_by_sid[account.sid] = account
-    return control
-
-
-@pytest.fixture
-async def admin(anyio_backend: object, control: FakeControl) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the admin API in process."""
-    transport = httpx.ASGITransport(create_admin_app(control))
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-        yield client
 
 
 def interaction(account: Account) -> Interaction:

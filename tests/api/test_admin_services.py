@@ -1,12 +1,9 @@
 """The admin API's part about services: options that are not on the public wire."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import msgspec
 import pytest
 
-from engine.api.admin.app import create_admin_app
 from engine.api.admin.service_shapes import Options, ServiceChange, ServiceList, ServiceReport
 from engine.api.admin.shapes import AccountChange
 from engine.core.model.records import Account, ServiceOptions
@@ -14,22 +11,6 @@ from engine.core.model.requests import ServiceRequest
 from tests.api.fake_control import FakeControl
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def control(account: Account) -> FakeControl:
-    """Return a control plane that knows one account."""
-    control = FakeControl()
-    control.accounts_by_sid[account.sid] = account
-    return control
-
-
-@pytest.fixture
-async def admin(anyio_backend: object, control: FakeControl) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the admin API in process."""
-    transport = httpx.ASGITransport(create_admin_app(control, public_url="https://masks.example.com"))
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-        yield client
 
 
 @pytest.fixture

@@ -50,14 +50,6 @@ class AsgiClient:
 
 
 @pytest.fixture
-def control(account: Account) -> FakeControl:
-    """Return a control plane that knows the account."""
-    control = FakeControl()
-    control.accounts_by_sid[account.sid] = account
-    return control
-
-
-@pytest.fixture
 def sdk(control: FakeControl, account: Account) -> Client:
     """Return the official client of the account."""
     settings = ApiSettings(public_url=BASE, rate_limit_per_second=0)

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from engine.remote_senders import RemoteSender, send_here
 from tests.channels.offered import Offered
 from tests.http.rig import PUBLIC_URL
 from tests.outbound.material import AC, NOW, QUICK, Remembered, client, clock, interaction, outbox_entry
-from tests.outbound.receiver import Receiver, Reply, receiving
+from tests.outbound.receiver import Receiver, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -64,13 +64,6 @@ class Reports:
         """Take a report of what is in memory."""
         self.take(report, answer)
         return True
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A carrier."""
-    with receiving() as running:
-        yield running
 
 
 def messages_api(url: str) -> CarrierSettings:

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import h11
@@ -14,20 +13,13 @@ from engine.outbound.client import Client, NotReached, any_body, guarded_client,
 from engine.outbound.exchange import Answer, Connection, NeedsBody
 from engine.outbound.settings import EgressSettings
 from tests.outbound.material import AC, LOCAL, client
-from tests.outbound.receiver import Receiver, Reply, receiving
+from tests.outbound.receiver import Receiver, Reply
 
 pytestmark = pytest.mark.anyio
 
 SHORT_SECONDS = 1.0
 """Of a request on a kept connection: it has been sent by then, on a loaded machine too."""
 STALLED = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nye"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A server that answers 200 until it is told otherwise."""
-    with receiving() as running:
-        yield running
 
 
 class Answering(asyncio.Transport):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 import msgspec
@@ -15,16 +15,9 @@ from engine.outbound.connections import Origin
 from engine.outbound.guard import LOOKUPS_OF_AN_ACCOUNT, AddressPolicy, IpAddress, Resolver
 from engine.outbound.settings import EgressSettings
 from tests.outbound.material import AC, LOCAL
-from tests.outbound.receiver import Receiver, receiving
+from tests.outbound.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A server on loopback."""
-    with receiving() as running:
-        yield running
 
 
 class FakeResolver:

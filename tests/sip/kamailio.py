@@ -7,7 +7,6 @@ import asyncio
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import cycle
 from pathlib import Path
@@ -19,7 +18,7 @@ from engine.channels.sip.tables import SipPeerSettings
 from tests.channels.sip.test_channel import kept
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
-from tests.outbound.receiver import Receiver, Reply, receiving
+from tests.outbound.receiver import Receiver, Reply
 from tests.sip import scenarios
 from tests.sip.ends import (
     CALLEE_AT,
@@ -46,13 +45,6 @@ if KAMAILIO is None or SIPP is None or not TABLES.is_dir():
 RING_MILLISECONDS = 1_500
 # what it sends over TCP and HTTP comes from the loopback's first address, whichever it listens on
 KAMAILIO_PEER = SipPeerSettings(name="kamailio", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=True)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """An application that answers 200 to everything."""
-    with receiving() as receiver:
-        yield receiver
 
 
 def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, spare: bool) -> Path:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from tests.channels.sip.messages import SDP
-from tests.outbound.receiver import Receiver, Reply, receiving
+from tests.outbound.receiver import Receiver, Reply
 from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
 
 pytestmark = pytest.mark.anyio
@@ -22,13 +22,6 @@ pytestmark = pytest.mark.anyio
 PATIENCE = 10.0
 HERE = ListenAddress("127.0.0.1", 0)
 SWITCH = SipPeerSettings(name="switch", networks=("127.0.0.1",))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """An application that answers 200 to everything."""
-    with receiving() as receiver:
-        yield receiver
 
 
 class Switch(asyncio.DatagramProtocol):
