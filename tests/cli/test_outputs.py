@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import struct
 import subprocess
 import termios
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import MASKLINE
+from tests.e2e.live import free_port
 
 NAME = "Zoë \N{SNOWMAN} 木 \U0001f600"
 BOUND_SECONDS = 60.0
@@ -131,14 +131,6 @@ def test_a_server_serves_on_whoever_reads_its_line_of_readiness(tmp_path: Path, 
             os.killpg(process.pid, signal.SIGTERM)
 
     assert answers == (200, 200)
-
-
-def free_port() -> int:
-    """Pick a port that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def until_ready(port: int) -> int:

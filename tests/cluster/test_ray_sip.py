@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from engine.cli import main
 from tests.cluster.live_cluster import LiveCluster
-from tests.e2e.smpp_peers import free_port
+from tests.e2e.live import free_port
 from tests.e2e.tenant import Pairing, new_tenant, numbers_of
 
 pytestmark = pytest.mark.timeout(300)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.core.model.placement import owner_of
 from tests.cluster.live_cluster import LiveCluster, eventually
-from tests.e2e.smpp_peers import free_port
+from tests.e2e.live import free_port
 from tests.e2e.smpp_traffic import SETTINGS, Carrier, Hub
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, numbers_of
 

@@ -18,9 +18,8 @@ from engine.runtime import clock
 from engine.telemetry.observer import Telemetry
 from storage.sqlite.store import SqliteStore
 from tests.e2e.application import TOLD, Application, eventually, serving
-from tests.e2e.live import MASKLINE, LiveServer
+from tests.e2e.live import MASKLINE, LiveServer, free_port
 from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
-from tests.ops.test_nginx import free_port
 from tests.outbound.receiver import Reply
 
 OUTAGE = (300, 360)

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from tests.e2e.application import eventually
-from tests.e2e.live import NO_TLS
-from tests.e2e.smpp_peers import PATIENCE, HttpInbox, free_port
+from tests.e2e.live import NO_TLS, free_port
+from tests.e2e.smpp_peers import PATIENCE, HttpInbox
 
 START_SECONDS = 180.0
 """Bound on the start of each program, in seconds; it is not an expectation."""

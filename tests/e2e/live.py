@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +29,14 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 _READY = re.compile(r"Maskline is ready at (http://\S+) \(data in .*\)$")
 _FEED = re.compile(r", feed at ([^\s,)]+)")
+
+
+def free_port() -> int:
+    """Return a port that nothing uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 on_both_runtimes = pytest.mark.parametrize("start_server", ["embedded", "ray"], indirect=True)

@@ -4,7 +4,6 @@ import json
 import os
 import queue
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import httpx
 import pytest
 
 from tests.e2e.application import eventually
-from tests.e2e.live import NO_TLS, LiveServer
+from tests.e2e.live import NO_TLS, LiveServer, free_port
 
 Json = dict[str, Any]
 
@@ -35,14 +34,6 @@ def smpp34_python() -> Path:
     if not python.exists():
         pytest.skip("there is no smpp34 here; `make smpp-test` fetches it and runs this")
     return python
-
-
-def free_port() -> int:
-    """Return a port that nothing uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class NodeSmsc:

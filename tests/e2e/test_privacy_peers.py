@@ -25,8 +25,7 @@ from engine.channels.smpp.receipts import write_receipt
 from tests.channels.sip.messages import SDP
 from tests.channels.sip.messages import invite as sip_message
 from tests.e2e.application import eventually
-from tests.e2e.live import NO_TLS, LiveServer
-from tests.e2e.smpp_peers import free_port
+from tests.e2e.live import NO_TLS, LiveServer, free_port
 from tests.e2e.tenant import Pairing, new_tenant
 from tests.e2e.test_privacy import READING, Planted, shown
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.application import eventually
-from tests.e2e.live import LiveServer
-from tests.e2e.smpp_peers import free_port
+from tests.e2e.live import LiveServer, free_port
 from tests.e2e.smpp_traffic import Carrier, Hub, serving_arguments
 from tests.e2e.tenant import new_tenant
 

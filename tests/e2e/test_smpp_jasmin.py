@@ -13,8 +13,8 @@ import pytest
 from engine.channels.smpp.texts import NotText, Reading, decode
 from tests.e2e.application import eventually
 from tests.e2e.jasmin import START_SECONDS, Jasmin
-from tests.e2e.live import LiveServer
-from tests.e2e.smpp_peers import PATIENCE, NodeSmsc, free_port
+from tests.e2e.live import LiveServer, free_port
+from tests.e2e.smpp_peers import PATIENCE, NodeSmsc
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, proxy_number
 
 pytestmark = [pytest.mark.timeout(4 * START_SECONDS), pytest.mark.xdist_group("jasmin")]

@@ -16,8 +16,7 @@ import pytest
 from engine.channels.smpp.pdu import RESPONSE, Command, Frame, Splitter, frame, read_message, write_message_id
 from engine.channels.smpp.segments import user_data
 from tests.e2e.application import eventually
-from tests.e2e.live import LiveServer
-from tests.e2e.smpp_peers import free_port
+from tests.e2e.live import LiveServer, free_port
 from tests.e2e.smpp_traffic import serving_arguments
 from tests.e2e.tenant import Pairing, Tenant, new_tenant
 

@@ -24,10 +24,9 @@ from tests import postgres
 from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.application import serving
 from tests.e2e.conftest import ONE_COPY
-from tests.e2e.live import NO_TLS, LiveServer
+from tests.e2e.live import NO_TLS, LiveServer, free_port
 from tests.ops.kit import DASHBOARDS, DEPLOY, PROMETHEUS, ROOT, SERVICES, dashboard, panels, rules, selectors
 from tests.ops.prometheus import PrometheusServer, Samples, prometheus
-from tests.ops.test_nginx import free_port
 from tests.ops.traffic import traffic_on
 
 LOAD_SECONDS = float(os.environ.get("OPS_SECONDS", "60"))

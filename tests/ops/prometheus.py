@@ -1,7 +1,6 @@
 """A real Prometheus of the test's own, on the kit's configuration, and its answers."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.e2e.live import NO_TLS
+from tests.e2e.live import NO_TLS, free_port
 from tests.ops.kit import PROMETHEUS
 
 START_SECONDS = 30.0
@@ -83,7 +82,7 @@ def prometheus(
     directory.mkdir()
     (directory / "prometheus.yml").write_text(yaml.safe_dump(configuration), "utf-8")
     shutil.copy(PROMETHEUS / "maskline.rules.yml", directory)
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     command = (
         "prometheus",
         f"--config.file={directory / 'prometheus.yml'}",
@@ -105,9 +104,3 @@ def prometheus(
         server.close()
         process.terminate()
         process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port: int = bound.getsockname()[1]
-    return port

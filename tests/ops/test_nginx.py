@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from engine.settings import SETTINGS, VARIABLE_PREFIX, Settings
 from tests.e2e.application import eventually
 from tests.e2e.carrier import call_form
-from tests.e2e.live import LiveServer
+from tests.e2e.live import LiveServer, free_port
 from tests.e2e.tenant import Tenant, new_tenant
 from tests.ops.kit import DEPLOY
 
@@ -36,13 +35,6 @@ http {{
     include {0}/maskline.conf;
 }}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import msgspec
 from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from tests.channels.sip.test_channel import kept
-from tests.ops.test_nginx import free_port
+from tests.e2e.live import free_port
 from tests.sip import scenarios
 from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
 

@@ -16,8 +16,8 @@ import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
 from tests.channels.sip.test_channel import kept
+from tests.e2e.live import free_port
 from tests.ops.kit import DEPLOY
-from tests.ops.test_nginx import free_port
 from tests.outbound.receiver import Receiver, Reply
 from tests.sip import scenarios
 from tests.sip.ends import (

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
+from tests.e2e.live import free_port
 from tests.ops.kit import DEPLOY
-from tests.ops.test_nginx import free_port
 from tests.sip import scenarios
 from tests.sip.ends import (
     CALLEE_AT,

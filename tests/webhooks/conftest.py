@@ -1,5 +1,4 @@
-"""An application to which webhooks go, and an observer of what becomes of them."""
-
+"""An observer of what becomes of webhooks."""
 
 import pytest
 

@@ -15,7 +15,8 @@ from engine.channels.sockets import ListenAddress
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import SmppCount
 from tests.channels.smpp.rig import PASSWORD, SYSTEM_ID, Served, esme, out, sending, serving, smsc
-from tests.e2e.smpp_peers import PATIENCE, free_port, smpp34_python
+from tests.e2e.live import free_port
+from tests.e2e.smpp_peers import PATIENCE, smpp34_python
 from tests.http.rig import PROXY, ROUTED, SENDER, until
 
 pytestmark = pytest.mark.anyio
