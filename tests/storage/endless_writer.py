@@ -8,22 +8,18 @@ import msgspec
 
 from engine.core.model.changes import InteractionRecorded, SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
-from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.model.sids import SidKind
 from storage.sqlite import SqliteStore
-from tests.storage.material import START, Observed, interaction, participant, session
+from tests.storage.material import START, Observed, interaction, numbered_sid, participant, session
 
 PER_TURN = 20
 
 
-def sid(kind: SidKind, number: int) -> str:
-    return ordered_sid(kind, milliseconds=number, counter=0, random_bits=number)
-
-
 def commit_one(store: SqliteStore, number: int, acknowledged: list[int]) -> None:
     """Commit a session, its participant, an interaction and a touch as one changeset."""
-    made = msgspec.structs.replace(session(), sid=sid(SidKind.SESSION, number))
-    alice = msgspec.structs.replace(participant(made), sid=sid(SidKind.PARTICIPANT, number))
-    call = msgspec.structs.replace(interaction(made, sender=alice), sid=sid(SidKind.INTERACTION, number))
+    made = msgspec.structs.replace(session(), sid=numbered_sid(SidKind.SESSION, number))
+    alice = msgspec.structs.replace(participant(made), sid=numbered_sid(SidKind.PARTICIPANT, number))
+    call = msgspec.structs.replace(interaction(made, sender=alice), sid=numbered_sid(SidKind.INTERACTION, number))
 
     def done(error: StoreUnavailable | None) -> None:
         if error is None:

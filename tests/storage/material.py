@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry
@@ -53,6 +54,20 @@ def counting_id_factory() -> Callable[[SidKind], str]:
         return ordered_sid(kind, milliseconds=int(START * 1000) + made, counter=0, random_bits=made * 7919)
 
     return new_sid
+
+
+def numbered_sid(kind: SidKind, number: int) -> str:
+    """Return the SID of a number, the same in every process."""
+    return ordered_sid(kind, milliseconds=number, counter=0, random_bits=number)
+
+
+def names_in(directory: Path) -> set[str]:
+    """Name what lies in a directory."""
+    return {path.name for path in directory.iterdir()}
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Hear nothing of how far a move has come."""
 
 
 new_sid = counting_id_factory()

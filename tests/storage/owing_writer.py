@@ -18,29 +18,25 @@ from engine.core.model.changes import (
     SessionTouched,
 )
 from engine.core.model.errors import StoreUnavailable
-from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.model.sids import SidKind
 from storage.sqlite import SqliteStore
-from tests.storage.material import START, Observed, callback, outbox_entry, session
+from tests.storage.material import START, Observed, callback, numbered_sid, outbox_entry, session
 
 PER_TURN = 20
 SETTLED_EVERY = 3
 
 
-def sid(kind: SidKind, number: int) -> str:
-    return ordered_sid(kind, milliseconds=number, counter=0, random_bits=number)
-
-
 def decision(number: int) -> list[Change]:
     """Return what a routed event commits: a session here too, so that every number stands alone."""
-    made = msgspec.structs.replace(session(), sid=sid(SidKind.SESSION, number))
+    made = msgspec.structs.replace(session(), sid=numbered_sid(SidKind.SESSION, number))
     told = callback(made)
-    passed = msgspec.structs.replace(told.interaction, sid=sid(SidKind.INTERACTION, number))
+    passed = msgspec.structs.replace(told.interaction, sid=numbered_sid(SidKind.INTERACTION, number))
     entry = outbox_entry(made, content=msgspec.structs.replace(told, interaction=passed))
     return [
         SessionCreated(made, ()),
         InteractionRecorded(passed),
         SessionTouched(made.sid, START + number),
-        EntryAdded(msgspec.structs.replace(entry, sid=sid(SidKind.OUTBOX_ENTRY, number))),
+        EntryAdded(msgspec.structs.replace(entry, sid=numbered_sid(SidKind.OUTBOX_ENTRY, number))),
     ]
 
 
@@ -62,7 +58,7 @@ async def owe_for_ever(data_dir: Path) -> None:
             number += 1
             commit(store, decision(number), f"owed {number}")
             if number % SETTLED_EVERY == 0:
-                commit(store, [EntrySettled(sid(SidKind.OUTBOX_ENTRY, number))], f"settled {number}")
+                commit(store, [EntrySettled(numbered_sid(SidKind.OUTBOX_ENTRY, number))], f"settled {number}")
         await store.write([]) if number % 7 else await asyncio.sleep(0)
         sys.stdout.flush()
 

@@ -22,23 +22,15 @@ from storage.sqlite.holds import held_here, release_here
 from storage.sqlite.layout import FILLING, Layout, host_dir, read_layout
 from storage.sqlite.rebalance import rebalance
 from storage.sqlite.restore import restore
-from tests.storage.material import Observed, session
+from tests.storage.material import Observed, names_in, quiet, session
 
 pytestmark = pytest.mark.anyio
 
 NOW = 1_700_000_000.0
 
 
-def untold(what: str, done: int, total: int) -> None:
-    """Show nobody how far it is."""
-
-
 def backed_up(data_dir: Path, target: Path) -> Backup:
-    return make_backup(data_dir, target, version="1.2.3", now=NOW, on_progress=untold)
-
-
-def names_in(path: Path) -> set[str]:
-    return {child.name for child in path.iterdir()}
+    return make_backup(data_dir, target, version="1.2.3", now=NOW, on_progress=quiet)
 
 
 async def filled(data_dir: Path, sessions: int = 3) -> SqliteStore:
@@ -71,7 +63,7 @@ async def test_a_backup_of_a_running_server_holds_what_was_committed_and_no_more
     """The server goes on meanwhile, and afterwards; files are the owner's alone."""
     made = backed_up(tmp_path / "data", tmp_path / "copy")
     await running.write([SessionCreated(session(), ())])
-    done = restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=untold)
+    done = restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=quiet)
 
     assert read_backup(tmp_path / "copy") == made == done.backup
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"maskline.db", MANIFEST}
@@ -91,7 +83,7 @@ async def test_a_stopped_and_a_killed_server_are_backed_up_too(tmp_path: Path) -
 
     for name in ("data", "killed"):
         backed_up(tmp_path / name, tmp_path / f"copy of {name}")
-        restore(tmp_path / f"copy of {name}", tmp_path / f"new {name}", is_held=True, on_progress=untold)
+        restore(tmp_path / f"copy of {name}", tmp_path / f"new {name}", is_held=True, on_progress=quiet)
 
     assert {path.name for path in (tmp_path / "data").iterdir()} == before
     assert [await count_in(tmp_path / f"new {name}") for name in ("data", "killed")] == [3, 3]
@@ -104,7 +96,7 @@ async def test_all_hosts_of_a_cluster_are_backed_up_and_come_back_to_their_place
     stores = [await filled(host_dir(data_dir, place, 3), sessions=place + 1) for place in (0, 2)]
 
     made = backed_up(data_dir, tmp_path / "copy")
-    restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=untold)
+    restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=quiet)
     for store in stores:
         await store.close()
 
@@ -116,8 +108,8 @@ async def test_all_hosts_of_a_cluster_are_backed_up_and_come_back_to_their_place
 async def test_every_copy_holds_its_deliveries_until_they_are_released(tmp_path: Path, running: SqliteStore) -> None:
     """Also one that somebody copies by hand; the original does not."""
     backed_up(tmp_path / "data", tmp_path / "copy")
-    restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=untold)
-    restore(tmp_path / "copy", tmp_path / "free", is_held=False, on_progress=untold)
+    restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=quiet)
+    restore(tmp_path / "copy", tmp_path / "free", is_held=False, on_progress=quiet)
     by_hand = held_here(tmp_path / "copy")
     store = SqliteStore.open(tmp_path / "new", observer=Observed())
     at_first = store.deliveries_held()
@@ -176,7 +168,7 @@ async def test_a_backup_that_is_not_what_it_was_is_refused_and_leaves_nothing(
     damage(tmp_path / "copy")
 
     with pytest.raises(BackupRefused):
-        restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=untold)
+        restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=quiet)
 
     assert not (tmp_path / "new").exists() or {path.name for path in (tmp_path / "new").iterdir()} <= {"maskline.lock"}
 
@@ -190,7 +182,7 @@ async def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path, running: S
     backed_up(tmp_path / "data", tmp_path / "copy")
 
     with pytest.raises(DatabaseTooNew):
-        restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=untold)
+        restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=quiet)
 
 
 async def test_a_directory_in_use_or_with_something_in_it_is_refused(tmp_path: Path, running: SqliteStore) -> None:
@@ -200,12 +192,12 @@ async def test_a_directory_in_use_or_with_something_in_it_is_refused(tmp_path: P
     (tmp_path / "notes" / "plan.txt").write_text("mine")
 
     with pytest.raises(DataDirOccupied, match="not empty"):
-        restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=untold)
+        restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=quiet)
     with pytest.raises(DataDirOccupied, match=r"not empty \(plan\.txt\)"):
-        restore(tmp_path / "copy", tmp_path / "notes", is_held=True, on_progress=untold)
+        restore(tmp_path / "copy", tmp_path / "notes", is_held=True, on_progress=quiet)
     (tmp_path / "data" / "maskline.db").rename(tmp_path / "away")
     with pytest.raises(DataDirBusy):
-        restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=untold)
+        restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=quiet)
     (tmp_path / "away").rename(tmp_path / "data" / "maskline.db")
 
     assert (tmp_path / "notes" / "plan.txt").read_text() == "mine"
@@ -223,7 +215,7 @@ async def test_where_a_database_was_lost_what_is_stale_is_removed(tmp_path: Path
     for path, content in left.items():
         path.write_bytes(content)
 
-    done = restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=untold)
+    done = restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=quiet)
 
     assert {"maskline.db-wal", "maskline.db-shm"} <= set(done.removed)
     assert await count_in(tmp_path / "data") == 3
@@ -284,11 +276,9 @@ async def test_a_backup_that_is_killed_is_whole_or_not_there(tmp_path: Path) -> 
         if not target.exists():
             draft = target.with_name(target.name + INCOMPLETE)
             with nullcontext() if (draft / MANIFEST).exists() else pytest.raises(BackupRefused):
-                restore(
-                    draft, tmp_path / f"draft {number}", is_held=True, on_progress=untold
-                )  # whole, but for its name
+                restore(draft, tmp_path / f"draft {number}", is_held=True, on_progress=quiet)  # whole, but for its name
             backed_up(tmp_path / "data", target)
-        restore(target, tmp_path / f"new {number}", is_held=True, on_progress=untold)
+        restore(target, tmp_path / f"new {number}", is_held=True, on_progress=quiet)
 
         assert await count_in(tmp_path / f"new {number}") == 300
         assert not target.with_name(target.name + INCOMPLETE).exists()
@@ -313,7 +303,7 @@ async def test_a_restore_that_is_killed_starts_nothing_and_may_be_repeated(tmp_p
         elif (target / "maskline.layout").exists():
             claim(target, hosts)
         if (target / FILLING).exists() or not (target / "maskline.layout").exists():
-            restore(tmp_path / "copy", target, is_held=True, on_progress=untold)
+            restore(tmp_path / "copy", target, is_held=True, on_progress=quiet)
 
         assert read_layout(target) == Layout(hosts)
         assert [await count_in(host_dir(target, place, hosts)) for place in range(hosts)] == [100] * hosts
@@ -322,8 +312,8 @@ async def test_a_restore_that_is_killed_starts_nothing_and_may_be_repeated(tmp_p
 async def test_a_move_to_other_hosts_does_not_release_what_is_held(tmp_path: Path, running: SqliteStore) -> None:
     """All of the new files hold their deliveries."""
     backed_up(tmp_path / "data", tmp_path / "copy")
-    restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=untold)
+    restore(tmp_path / "copy", tmp_path / "new", is_held=True, on_progress=quiet)
 
-    rebalance(tmp_path / "new", 3, untold)
+    rebalance(tmp_path / "new", 3, quiet)
 
     assert release_here(tmp_path / "new") == 3

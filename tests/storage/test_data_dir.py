@@ -16,7 +16,7 @@ from engine.core.model.changes import AccountSaved
 from engine.core.model.errors import StoreUnavailable
 from storage.sqlite import DatabaseDamaged, DatabaseMissing, DatabaseTooNew, DataDirBusy, SqliteStore
 from storage.sqlite.layout import LAYOUT, demand_database
-from tests.storage.material import Observed, account
+from tests.storage.material import Observed, account, names_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.files]
 
@@ -25,10 +25,6 @@ NOBODY = 65_534
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def names_in(path: Path) -> set[str]:
-    return {child.name for child in path.iterdir()}
 
 
 @contextmanager

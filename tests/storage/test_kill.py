@@ -7,9 +7,8 @@ import pytest
 from engine.core.model.records import SessionStatus
 from engine.core.model.sids import SidKind
 from storage.sqlite import SqliteStore
-from tests.storage.endless_writer import sid
 from tests.storage.killed_writer import acknowledged_before_kill
-from tests.storage.material import START, Observed
+from tests.storage.material import START, Observed, numbered_sid
 
 pytestmark = pytest.mark.anyio
 
@@ -29,14 +28,16 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path, observer=Observed())
     walked = list(store.active_sessions())
     present = {made.sid for made in walked}
-    assert {sid(SidKind.SESSION, number) for number in acknowledged} <= present
+    assert {numbered_sid(SidKind.SESSION, number) for number in acknowledged} <= present
     for active in walked:
         number = int(active.sid[2:14], 16)
         made = await store.session(active.sid)
         assert made is not None
         assert made.status is SessionStatus.IN_PROGRESS
         assert made.idle_since == active.idle_since == START + number
-        assert [endpoint.participant_sid for endpoint in active.endpoints] == [sid(SidKind.PARTICIPANT, number)]
-        assert await store.interaction(sid(SidKind.INTERACTION, number)) is not None
+        assert [endpoint.participant_sid for endpoint in active.endpoints] == [
+            numbered_sid(SidKind.PARTICIPANT, number)
+        ]
+        assert await store.interaction(numbered_sid(SidKind.INTERACTION, number)) is not None
     assert len(list(store.open_calls())) == len(walked)
     await store.close()

@@ -9,8 +9,8 @@ from engine.core.model.sids import SidKind
 from engine.core.ports.lists import OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
 from tests.storage.killed_writer import acknowledged_before_kill, numbers_by_kind
-from tests.storage.material import Observed, interactions_since
-from tests.storage.owing_writer import SETTLED_EVERY, sid
+from tests.storage.material import Observed, interactions_since, numbered_sid
+from tests.storage.owing_writer import SETTLED_EVERY
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +30,9 @@ async def test_the_outbox_survives_a_kill(tmp_path: Path, enough: int) -> None:
     await store.close()
 
     assert {
-        sid(SidKind.OUTBOX_ENTRY, number) for number in acknowledged["owed"] if number % SETTLED_EVERY
+        numbered_sid(SidKind.OUTBOX_ENTRY, number) for number in acknowledged["owed"] if number % SETTLED_EVERY
     } <= entry.keys()
-    assert not entry.keys() & {sid(SidKind.OUTBOX_ENTRY, number) for number in acknowledged["settled"]}
+    assert not entry.keys() & {numbered_sid(SidKind.OUTBOX_ENTRY, number) for number in acknowledged["settled"]}
     assert {one.content.interaction.sid for one in entry.values() if isinstance(one.content, OutboxCallback)} <= {
         one.sid for one in recorded
     }
@@ -41,4 +41,4 @@ async def test_the_outbox_survives_a_kill(tmp_path: Path, enough: int) -> None:
     assert oldest.records == (entry[min(entry)],)
     for passed in recorded:
         number = int(passed.sid[2:14], 16)
-        assert sid(SidKind.OUTBOX_ENTRY, number) in entry or number % SETTLED_EVERY == 0
+        assert numbered_sid(SidKind.OUTBOX_ENTRY, number) in entry or number % SETTLED_EVERY == 0

@@ -12,16 +12,13 @@ from storage.sqlite import MoveUnfinished, claim
 from storage.sqlite.layout import Layout, read_layout
 from storage.sqlite.rebalance import rebalance
 from tests.storage.cluster import astray, joined, read_cluster, small_world, write_cluster
+from tests.storage.material import quiet
 
 pytestmark = pytest.mark.anyio
 
 MOVES = ((1, 3), (3, 1), (2, 3))
 KILLS_AT_RANDOM = 8
 SECONDS = 20.0
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Hear nothing."""
 
 
 async def mover(data_dir: Path, hosts: int, fatal: int = 0) -> asyncio.subprocess.Process:

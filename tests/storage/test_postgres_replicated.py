@@ -23,10 +23,9 @@ from storage.postgres.schema import migrate
 from storage.transfer import import_file
 from tests import postgres
 from tests.storage.cluster import small_world, write_cluster
-from tests.storage.material import Observed
+from tests.storage.material import Observed, quiet
 from tests.storage.replicated import Pair, replicated
 from tests.storage.stores import InPostgres
-from tests.storage.transfers import quiet
 from tests.storage.words import PLACE, Rig, make_words, said, until, word
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]

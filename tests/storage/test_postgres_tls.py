@@ -21,8 +21,8 @@ from storage.postgres.schema import migrate
 from storage.transfer import export_file
 from tests import certificates, postgres
 from tests.certificates import Pems
+from tests.storage.material import quiet
 from tests.storage.stores import InPostgres
-from tests.storage.transfers import quiet
 
 pytestmark = pytest.mark.anyio
 

@@ -42,7 +42,17 @@ from tests.storage.cluster import (
     small_world,
     write_cluster,
 )
-from tests.storage.material import START, Observed, account, interaction, interactions_since, participant, session
+from tests.storage.material import (
+    START,
+    Observed,
+    account,
+    interaction,
+    interactions_since,
+    names_in,
+    participant,
+    quiet,
+    session,
+)
 from tests.storage.test_upgrade import make_version_1
 
 pytestmark = pytest.mark.anyio
@@ -59,10 +69,6 @@ SESSIONS = st.lists(
 )
 
 
-def quiet(what: str, done: int, total: int) -> None:
-    """Hear nothing."""
-
-
 def digests(data_dir: Path) -> dict[str, tuple[int, str]]:
     return {table.name: (table.rows, table.digest) for table in survey(data_dir, None, quiet).tables}
 
@@ -74,10 +80,6 @@ def opened(directory: Path) -> SqliteStore:
 def last_changes(data_dir: Path) -> dict[Path, int]:
     """Return when each file was last changed, but for the lock."""
     return {path: path.stat().st_mtime_ns for path in data_dir.rglob("*") if path.name != "maskline.lock"}
-
-
-def names_in(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()}
 
 
 def copied(data_dir: Path, target: Path) -> Path:

@@ -24,10 +24,10 @@ from storage.sqlite.holds import hold
 from storage.sqlite.layout import FILLING, Layout, replace_layout
 from storage.transfer import Copied, export_file, import_file
 from tests.storage.cluster import SERVICES, add_session, empty_world, read_cluster, small_world, write_cluster
-from tests.storage.material import START, Observed, account, service, session
+from tests.storage.material import START, Observed, account, quiet, service, session
 from tests.storage.stores import InPostgres
 from tests.storage.test_upgrade import make_version_1
-from tests.storage.transfers import exported, imported, quiet
+from tests.storage.transfers import exported, imported
 
 pytestmark = pytest.mark.anyio
 

@@ -18,6 +18,7 @@ from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
 from engine.core.ports.store import Store
 from engine.core.sessions.search import InteractionSought, SessionSought
 from storage.transfer import Copied, export_file, import_file
+from tests.storage.material import quiet
 
 NOT_READS = {
     "backlog",
@@ -50,10 +51,6 @@ class Noticed:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the store's
         self.asked.add(name)
         return getattr(self._store, name)
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Hear nothing."""
 
 
 def imported(data_dir: Path, database: str) -> Copied:
