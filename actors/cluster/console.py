@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 
+from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.rpc import HostRpc
 from actors.control.exchanges import ExchangeBook
 from actors.control.history import TrafficHistory
@@ -142,13 +143,9 @@ class HostConsole:
         return f"{self._place}.{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
-class ClusterConsole:
-    """What a cluster tells the console, the same on every host."""
-
-    def __init__(self, own: HostConsole, rpc: HostRpc) -> None:
-        """Answer from `own` what is this host's, and ask others by RPC."""
-        self._own = own
-        self._rpc = rpc
+@fills_in(ConsolePlane, HostConsole)
+class ClusterConsole(AsksOwners[HostConsole], ConsolePlane):
+    """What a cluster tells the console, the same on every host; what is not written here, each tells by itself."""
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """Tell how the hosts fare, in the order of their places."""
@@ -179,53 +176,17 @@ class ClusterConsole:
         minutes = (one for answer in answers for one in answer.minutes)
         return History(added_up(minutes, seconds=MINUTE_SECONDS), silent)
 
-    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
-        """Count by kind the oldest entries of the outbox that are meant."""
-        return await self._own.outbox_kinds(wanted, most=most)
-
-    async def exchanges(self, account_sid: str, about: str) -> Exchanges:
-        """Tell what applications were asked and told about a call or message, by all hosts."""
-        return await self._own.exchanges(account_sid, about)
-
-    async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
-        """Search the sessions of an account, or of all, newest first."""
-        return await self._own.find_sessions(account_sid, sought, most=most)
-
-    async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
-        """Let somebody in, here."""
-        return await self._own.begin_login(account_sid, credential, proof)
-
     async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
         """Return the login session of a token, wherever it is kept; PeerUnavailable."""
-        host = self._keeper(token)
-        if host is None or host == self._rpc.me:
-            return await self._own.find_login(token, is_active=is_active)
-        return await answer_soon(self._rpc.ask(host, HostConsole.find_login, token, is_active=is_active))
+        return await answer_soon(self._at(token, HostConsole.find_login, token, is_active=is_active))
 
     async def end_login(self, token: str) -> None:
         """End a login session, wherever it is kept; PeerUnavailable."""
-        host = self._keeper(token)
-        if host is None or host == self._rpc.me:
-            await self._own.end_login(token)
-        else:
-            await answer_soon(self._rpc.ask(host, HostConsole.end_login, token))
-
-    async def offer_link(self) -> str:
-        """Make a code that begins one operator's login session."""
-        return await self._own.offer_link()
+        await answer_soon(self._at(token, HostConsole.end_login, token))
 
     async def follow_link(self, code: str) -> LoginSession | None:
         """Use a code up, wherever it is kept; PeerUnavailable."""
-        host = self._keeper(code)
-        if host is None or host == self._rpc.me:
-            return await self._own.follow_link(code)
-        return await answer_soon(self._rpc.ask(host, HostConsole.follow_link, code))
-
-    def _keeper(self, secret: str) -> int | None:
-        """Return the place of the host that keeps a token or code; None for one that no host has made."""
-        place, _, _ = secret.partition(".")
-        known = {str(host): host for host in (self._rpc.me, *self._rpc.others)}
-        return known.get(place)
+        return await answer_soon(self._at(code, HostConsole.follow_link, code))
 
 
 class FilesConsole(ClusterConsole):
@@ -257,4 +218,11 @@ class FilesConsole(ClusterConsole):
 
 def cluster_console(own: HostConsole, rpc: HostRpc, *, is_shared: bool) -> ConsolePlane:
     """Return what the console reads of a cluster; see `Store.is_shared`."""
-    return ClusterConsole(own, rpc) if is_shared else FilesConsole(own, rpc)
+    others = {str(host): host for host in rpc.others}
+
+    def keeper(secret: str) -> int:
+        """Return the place of the host that keeps a token or code; this one's for one that no host has made."""
+        return others.get(secret.partition(".")[0], rpc.me)
+
+    kind = ClusterConsole if is_shared else FilesConsole
+    return kind(own, rpc, keeper)  # type: ignore[abstract] # the methods that are not written are filled in

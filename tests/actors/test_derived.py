@@ -1,6 +1,7 @@
 """Which host of a cluster answers a method of a port."""
 
 from actors.cluster.between_hosts import ClusterCoordinators
+from actors.cluster.console import ClusterConsole, FilesConsole
 from actors.cluster.control import ClusterControl, FilesControl
 from actors.cluster.derived import Rule
 
@@ -31,6 +32,16 @@ def test_every_method_of_the_control_plane_has_its_rule() -> None:
     assert named(ClusterControl.rules, Rule.OWNER) == _OWNER.split()
     assert named(ClusterControl.rules, Rule.WRITTEN) == _WRITTEN.split()
     assert sorted(name for name in vars(FilesControl) if not name.startswith("_")) == _GATHERED.split()
+
+
+def test_what_the_console_is_told_is_gathered_or_kept_here() -> None:
+    """A login session has a keeper, whom the others ask."""
+    here = "begin_login exchanges find_sessions offer_link outbox_kinds"
+    assert named(ClusterConsole.rules, Rule.HERE) == here.split()
+    assert named(ClusterConsole.rules, Rule.OWNER) == []
+    assert sorted(name for name in vars(FilesConsole) if not name.startswith("_")) == [
+        *("exchanges", "find_sessions", "outbox_kinds")
+    ]
 
 
 def test_coordinators_are_asked_where_their_service_is() -> None:
