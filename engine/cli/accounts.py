@@ -15,7 +15,7 @@ from engine.api.admin.shapes import (
 from engine.cli.client import AdminClient, Named, Query, account_named, is_empty, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
-from engine.cli.output import show_facts, show_json, show_table, yes_no
+from engine.cli.output import show_answer, show_facts, show_json, show_table, yes_no
 from engine.cli.tree import Refused
 from engine.settings import Settings
 
@@ -173,10 +173,7 @@ def delete(*, account: str, everything: bool, is_sure: bool, settings: Settings,
         click.confirm(f"delete {what} for good?", abort=True, err=True)
     query: Query = {"everything": str(everything).lower()}
     deleted = with_admin(settings, lambda admin: admin.call("DELETE", *path, answer=AccountDeleted, query=query))
-    if as_json:
-        show_json(deleted)
-    else:
-        click.echo(f"deleted {account}, {deleted.services} services, {deleted.numbers} numbers")
+    show_answer(deleted, f"deleted {account}, {deleted.services} services, {deleted.numbers} numbers", as_json=as_json)
 
 
 async def _finished(admin: AdminClient, account: Named) -> AccountShape:

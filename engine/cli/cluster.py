@@ -11,7 +11,7 @@ from actors.cluster.warden import balancing_moves
 from actors.cluster.watch import Member
 from engine.cli.durations import ago
 from engine.cli.options import admin_options
-from engine.cli.output import show_json, show_table
+from engine.cli.output import show_answer, show_json, show_table
 from engine.cli.tree import Refused
 from engine.cluster.link import running_cluster
 from engine.cluster.stopping import stop_cluster
@@ -119,10 +119,7 @@ def move(*, host: str, node: str, settings: Settings, as_json: bool) -> None:
         if node not in membership.nodes:
             raise Refused(f"there is no node {node!r} that shows life; there are {', '.join(sorted(membership.nodes))}")
         _moved(running.move, settings, place, node)
-    if as_json:
-        show_json({"host": host_name(place), "node": node})
-    else:
-        click.echo(_moved_line(place, node))
+    show_answer({"host": host_name(place), "node": node}, _moved_line(place, node), as_json=as_json)
 
 
 @cluster.command()
@@ -150,10 +147,7 @@ def stop(*, settings: Settings, as_json: bool) -> None:
     In a cluster on a database those of this machine, which the others take over.
     """
     stop_cluster(settings)
-    if as_json:
-        show_json({"stopped": True})
-    else:
-        click.echo("the cluster is stopped")
+    show_answer({"stopped": True}, "the cluster is stopped", as_json=as_json)
 
 
 def _on_a_database(membership: Membership) -> Membership:
@@ -181,10 +175,7 @@ def _ordered(settings: Settings, host: str, verb: str, *, as_json: bool) -> None
             raise Refused(
                 f"{host_name(place)} did not {verb} within {seconds:g} seconds; see `maskline cluster status`"
             )
-    if as_json:
-        show_json({"host": host_name(place), "done": verb})
-    else:
-        click.echo(f"{host_name(place)}: {verb}ed")
+    show_answer({"host": host_name(place), "done": verb}, f"{host_name(place)}: {verb}ed", as_json=as_json)
 
 
 def _place(host: str, members: tuple[Member, ...]) -> int:

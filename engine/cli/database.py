@@ -4,7 +4,7 @@ import click
 import msgspec
 
 from engine.cli.options import admin_options
-from engine.cli.output import show_json, show_table
+from engine.cli.output import show_answer, show_json, show_table
 from engine.cli.progress import progress
 from engine.cli.tree import REFUSED, Refusal
 from engine.settings import Settings
@@ -34,10 +34,8 @@ def init(*, settings: Settings, as_json: bool) -> None:
     with reading(), connect(conninfo_of(_url(settings)), autocommit=False) as connection:
         pending = pending_migrations(connection)
         migrate(connection)
-    if as_json:
-        show_json(Initialised(pending))
-    else:
-        click.echo(f"applied {', '.join(pending)}" if pending else "nothing was to be done")
+    text = f"applied {', '.join(pending)}" if pending else "nothing was to be done"
+    show_answer(Initialised(pending), text, as_json=as_json)
 
 
 @database.command()

@@ -11,7 +11,7 @@ from engine.api.admin.delivery_shapes import EffectReport, OutboxChanged, Outbox
 from engine.cli.client import AdminClient, demand_data, demand_file, query_of, with_admin
 from engine.cli.durations import ago, read_duration
 from engine.cli.options import admin_options
-from engine.cli.output import show_json, show_table
+from engine.cli.output import show_answer, show_json, show_table
 from engine.formats.values import parse_date
 from engine.runtime import clock
 from engine.settings import Settings
@@ -105,10 +105,7 @@ def release(*, settings: Settings, as_json: bool) -> None:
     demand_file(settings, "nothing of a database is held")
     demand_data(settings)
     released = release_here(settings.data_dir)
-    if as_json:
-        show_json(Released(released))
-    else:
-        click.echo("released" if released else "nothing was held")
+    show_answer(Released(released), "released" if released else "nothing was held", as_json=as_json)
 
 
 @outbox.command()
@@ -132,10 +129,7 @@ def _change(verb: str, query: OutboxQuery, settings: Settings, *, is_sure: bool,
                 f"{verb} {many} dead {'delivery' if found.count == 1 else 'deliveries'}?", abort=True, err=True
             )
     changed = with_admin(settings, lambda admin: _change_all(admin, verb, dead))
-    if as_json:
-        show_json(Change(changed))
-    else:
-        click.echo(f"{changed} {'replayed' if verb == 'replay' else 'dropped'}")
+    show_answer(Change(changed), f"{changed} {'replayed' if verb == 'replay' else 'dropped'}", as_json=as_json)
 
 
 async def _change_all(admin: AdminClient, verb: str, query: OutboxQuery) -> int:

@@ -28,6 +28,14 @@ def console(*, is_error: bool = False) -> Console:
     return Console(stderr=is_error, width=None if stream.isatty() else _PIPED_WIDTH, highlight=False)
 
 
+def show_answer(answer: object, text: str, *, as_json: bool) -> None:
+    """Write an answer for machines, or what it is in words."""
+    if as_json:
+        show_json(answer)
+    else:
+        click.echo(text)
+
+
 def show_json(answer: object) -> None:
     """Write an answer as indented JSON."""
     text = msgspec.json.format(msgspec.json.encode(answer)).decode()

@@ -8,7 +8,7 @@ import msgspec
 
 from engine.cli.client import demand_file
 from engine.cli.options import admin_options
-from engine.cli.output import show_json, show_table
+from engine.cli.output import show_answer, show_json, show_table
 from engine.cli.progress import progress
 from engine.settings import Settings
 from storage.sqlite.errors import hosts_text
@@ -66,10 +66,8 @@ def _drop_old(data_dir: Path, *, is_sure: bool, as_json: bool) -> None:
     freed = sum(kept.size_bytes for kept in found)
     for kept in found:
         drop(kept)
-    if as_json:
-        show_json(_Dropped(tuple(kept.path.name for kept in found), freed))
-    else:
-        click.echo(f"removed {megabytes(freed)}" if found else "no old files are kept")
+    text = f"removed {megabytes(freed)}" if found else "no old files are kept"
+    show_answer(_Dropped(tuple(kept.path.name for kept in found), freed), text, as_json=as_json)
 
 
 def _show_survey(found: Survey) -> None:
