@@ -285,7 +285,7 @@ class Reader(ABC):
         """Read a page of a session's participants."""
         return self._page(_PARTICIPANTS_OF_SESSION, cursor, lookup_key(SidKind.SESSION, session_sid))
 
-    def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None) -> Page[Interaction]:
+    def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None = None) -> Page[Interaction]:
         """Read a page of a session's interactions, or of the messages pushed to a participant."""
         session = lookup_key(SidKind.SESSION, session_sid)
         if sent_to is None:

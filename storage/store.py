@@ -2,21 +2,20 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from math import inf
-from typing import TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from engine.core.model.changes import Change
 from engine.core.model.errors import StoreLate, StoreUnavailable
-from engine.core.model.outbox import OutboxEntry, QueueKey
-from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
-from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
+from engine.core.model.outbox import OutboxEntry
+from engine.core.model.records import Address, DebuggerEvent
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxFilter, OutboxKinds, Page, PageCursor
 from engine.core.ports.notes import Note
-from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, RegistryNews
-from engine.core.sessions.batch import KeyUse
+from engine.core.ports.store import HeldRegistry, RegistryNews, Store
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.reader import Reader
 from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had, outbox_kinds
@@ -26,10 +25,11 @@ Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 
 
-class GroupStore(ABC):
-    """The half of `engine.core.ports.store.Store` that no database changes; used on one event loop.
+class GroupStore(Store, ABC):
+    """The half of the port `Store` that no database changes; used on one event loop.
 
-    Lists are read on one thread and what may take long on another, each through a connection of its own.
+    Lists are read on one thread and what may take long on another, each through a connection of its own. What a method
+    of a reader answers as it is, is not written here, but in `_READ`.
     """
 
     def __init__(self, writer: GroupWriter, *, points: Reader, open_reader: Callable[[], Reader]) -> None:
@@ -65,7 +65,7 @@ class GroupStore(ABC):
         """Search on a connection of its own, for `search_seconds` at the most; raises StoreUnavailable."""
 
     @abstractmethod
-    async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
+    async def _point(self, read: Callable[[], Result]) -> Result:
         """Read a single record, or the few that belong to one, by a method of `_points`."""
 
     async def start(self) -> None:
@@ -132,113 +132,13 @@ class GroupStore(ABC):
         """Keep no changes: nobody else writes them."""
         return None
 
-    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
-        """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""
-        return self._walks.passed_since(at)
-
-    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
-        """Walk those of them in sessions whose records are on other hosts."""
-        return self._walks.passed_elsewhere_since(at)
-
-    def open_calls(self) -> Iterator[Interaction]:
-        """Walk the calls whose inbound leg has not ended."""
-        return self._walks.open_calls()
-
-    async def session(self, session_sid: str) -> Session | None:
-        """Read one session."""
-        return await self._point(self._points.session, session_sid)
-
-    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
-        """Find the session that owns a name."""
-        return await self._point(self._points.session_sid_by_name, service_sid, unique_name)
-
-    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
-        """Find what an idempotency key was used for."""
-        return await self._point(self._points.batch_key, service_sid, digest)
-
-    async def note(self, channel: str, key: bytes) -> Note | None:
-        """Read what a channel keeps under a key, expired or not."""
-        return await self._point(self._points.note, channel, key)
-
-    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
-        return await self._point(self._points.latest_notes, channel, prefix, limit)
-
-    async def planned_erasures(self) -> tuple[str, ...]:
-        """Name the erased sessions of which other hosts may have something."""
-        return await self._point(self._points.planned_erasures)
-
-    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session, the removed ones too, oldest first."""
-        return await self._point(self._points.participants, session_sid)
-
-    async def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Read one interaction."""
-        return await self._point(self._points.interaction, interaction_sid)
-
-    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
-        """Find the newest session, active or not, in which the identifier held the proxy number."""
-        return await self._point(self._points.last_session_of, service_sid, identifier, proxy)
-
-    async def proxies_held_before(
-        self, service_sid: str, identifiers: Sequence[Address]
-    ) -> dict[Address, dict[Address, float]]:
-        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
-        return await self._point(self._points.proxies_held_before, service_sid, identifiers)
-
-    async def alert(self, event_sid: str) -> DebuggerEvent | None:
-        """Read one debugger event."""
-        return await self._point(self._points.alert, event_sid)
-
     async def notes_under(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
         """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
         return await self._on_page_thread(self._pages.latest_notes, channel, prefix, limit)
 
-    async def oldest_note(self) -> float | None:
-        """Tell when the first note expires."""
-        return await self._on_page_thread(self._pages.oldest_note)
-
-    async def oldest_batch_key(self) -> float | None:
-        """Tell when the oldest idempotency key was used."""
-        return await self._on_page_thread(self._pages.oldest_batch_key)
-
-    async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
-        """List sessions, newest first."""
-        return await self._on_page_thread(self._pages.sessions_page, service_sid, cursor)
-
-    async def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
-        """List participants (removed ones too), newest first."""
-        return await self._on_page_thread(self._pages.participants_page, session_sid, cursor)
-
-    async def interactions_page(
-        self, session_sid: str, cursor: PageCursor, *, sent_to: str | None = None
-    ) -> Page[Interaction]:
-        """List interactions, oldest first; with `sent_to`, the message interactions of that participant only."""
-        return await self._on_page_thread(self._pages.interactions_page, session_sid, cursor, sent_to)
-
-    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
-        """Find sessions that ended before a time, the longest closed first."""
-        return await self._on_page_thread(self._pages.sessions_closed_before, at, limit)
-
-    async def pending_queues(self) -> tuple[QueueKey, ...]:
-        """Name the queues that have pending entries."""
-        return await self._on_page_thread(self._pages.pending_queues)
-
-    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
-        """Read pending (not dead) entries of a queue, oldest first, from after a SID."""
-        return await self._on_page_thread(self._pages.pending_entries, queue, after, limit)
-
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         """List entries, oldest first; those of one account are sought among all, so nothing else waits for it."""
         return await self._on_search_thread(self._seeking.outbox_page, wanted, cursor)
-
-    async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these entries are in the outbox, pending or dead."""
-        return await self._on_page_thread(self._pages.entries_held, entry_sids)
-
-    async def outbox_depth(self) -> OutboxDepth:
-        """Count the outbox."""
-        return await self._on_page_thread(self._pages.outbox_depth)
 
     async def alerts_page(
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
@@ -280,3 +180,39 @@ class GroupStore(ABC):
     def _searched(self, find: Callable[[Search, *Args], Result], *args: *Args) -> Result:
         with self._searching() as search:
             return find(search, *args)
+
+
+def _point(name: str) -> Callable[..., Any]:
+    async def read(self: GroupStore, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the port
+        return await self._point(partial(getattr(self._points, name), *args, **kwargs))
+
+    return read
+
+
+def _list(name: str) -> Callable[..., Any]:
+    async def read(self: GroupStore, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - likewise
+        return await self._on_page_thread(partial(getattr(self._pages, name), *args, **kwargs))
+
+    return read
+
+
+def _walk(name: str) -> Callable[..., Any]:
+    return lambda self, *args: getattr(self._walks, name)(*args)
+
+
+_READ: Final[Mapping[Callable[[str], Callable[..., Any]], str]] = {
+    _point: (
+        "alert batch_key interaction last_session_of latest_notes note participants planned_erasures"
+        " proxies_held_before session session_sid_by_name"
+    ),
+    _list: (
+        "entries_held interactions_page oldest_batch_key oldest_note outbox_depth participants_page pending_entries"
+        " pending_queues sessions_closed_before sessions_page"
+    ),
+    _walk: "open_calls passed_elsewhere_since passed_since",
+}
+"""The methods of the port that are those of a reader, by how they are read."""
+
+for make, names in _READ.items():
+    for name in names.split():
+        setattr(GroupStore, name, wraps(getattr(Store, name))(make(name)))

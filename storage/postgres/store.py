@@ -27,7 +27,7 @@ from storage.postgres.schema import migrate
 from storage.postgres.search import PostgresSearch, searching
 from storage.postgres.stopped import demand_complete
 from storage.postgres.writer import LEASE_LOOKS, PostgresTransaction
-from storage.store import Args, GroupStore, Result
+from storage.store import GroupStore, Result
 from storage.writer import GroupWriter
 
 _log = logging.getLogger("maskline.storage")
@@ -201,13 +201,13 @@ class PostgresStore(GroupStore):
 
     async def registry_news(self, after: int) -> RegistryNews | None:
         """Read the changes of the registry since a version; None: they are not kept, read the whole."""
-        return await self._point(self._points.registry_news, after)
+        return await self._point(partial(self._points.registry_news, after))
 
     def _searching(self) -> AbstractContextManager[PostgresSearch]:
         return searching(self._conninfo, seconds=self.search_seconds)
 
-    async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
-        answer = asyncio.get_running_loop().run_in_executor(self._point_thread, read, *args)
+    async def _point(self, read: Callable[[], Result]) -> Result:
+        answer = asyncio.get_running_loop().run_in_executor(self._point_thread, read)
         await asyncio.wait((answer,), timeout=self._patience if self._patience < inf else None)
         if not answer.done():
             answer.cancel()

@@ -33,7 +33,7 @@ from storage.sqlite.schema import migrate
 from storage.sqlite.search import SqliteSearch, searching
 from storage.sqlite.transaction import SqliteTransaction
 from storage.sqlite.walindex import LogFound, LogIndex, cut_off, found_log
-from storage.store import Args, GroupStore, Result
+from storage.store import GroupStore, Result
 from storage.writer import GroupWriter
 
 CHECKED_BYTES = 64 * 1024 * 1024
@@ -205,8 +205,8 @@ class SqliteStore(GroupStore):
             return read_in_subprocess.active_sessions(database)
         return sessions_of(chunks_in(database))
 
-    async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
-        return read(*args)
+    async def _point(self, read: Callable[[], Result]) -> Result:
+        return read()
 
 
 def kept_logs(data_dir: Path) -> tuple[Path, ...]:

@@ -1,5 +1,7 @@
 """What is read: lists in pages, walks at start, and the questions of selection and retention."""
 
+import inspect
+
 import msgspec
 import pytest
 
@@ -20,7 +22,10 @@ from engine.core.model.changes import (
 from engine.core.model.records import Kind, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.lists import Page, PageCursor
+from engine.core.ports.store import Store
 from engine.core.sessions.bindings import endpoint_of
+from storage.postgres.store import PostgresStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import (
     SERVICE_SID,
     START,
@@ -295,3 +300,12 @@ async def test_what_can_be_nowhere_is_not_there(store: AnyStore) -> None:
     assert await store.session_sid_by_name(SERVICE_SID, "ride\0") is None
     assert await store.last_session_of(SERVICE_SID, "+1415\0", "+12125550100") is None
     assert await store.proxies_held_before(SERVICE_SID, ["+1415\0"]) == {}
+
+
+@pytest.mark.parametrize("kind", [SqliteStore, PostgresStore])
+def test_every_method_of_the_port_is_carried_out(kind: type[AnyStore]) -> None:
+    """Most are filled in by their names; what is missing would answer None."""
+    declared = [name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")]
+
+    assert len(declared) > 30
+    assert [name for name in declared if getattr(kind, name) is getattr(Store, name)] == []
