@@ -6,8 +6,9 @@ are how the other kind of actor reaches them.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.replica import BindingReplica
@@ -78,9 +79,14 @@ class HostNumbers:
 
     async def report(self, report: LegReport) -> ReportOutcome | None:
         """Take a leg's state."""
-        settled = _Settled()
-        self._report(report, settled.take)
-        return await settled.outcome()
+        taken: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
+
+        def take(outcome: ReportOutcome | None) -> None:
+            if not taken.done():
+                taken.set_result(outcome)
+
+        self._report(report, take)
+        return await taken
 
     async def push(
         self, proxy: Address, participant_sid: str, session_sid: str, *, body: str, media: tuple[str, ...]
@@ -209,11 +215,7 @@ class OtherHosts:
 
     def erasers(self) -> Mapping[int, ForSessions]:
         """Return, by host, what has it erase the interactions of sessions that are gone."""
-
-        async def erase(host: int, session_sids: tuple[str, ...]) -> None:
-            await self._rpc.ask_quickly(host, HostNumbers.erase_sessions, session_sids)
-
-        return {host: partial(erase, host) for host in self._rpc.others}
+        return self._each(HostNumbers.erase_sessions)
 
     def settlers(self) -> Mapping[int, ForSessions]:
         """Return, by host, what waits until interactions of sessions that are withdrawn are committed there."""
@@ -226,17 +228,21 @@ class OtherHosts:
             if isinstance(outcome, BaseException):
                 _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
 
+    def _each(
+        self, method: Callable[[HostNumbers, tuple[str, ...]], Coroutine[Any, Any, None]]
+    ) -> Mapping[int, ForSessions]:
+        async def ask(host: int, session_sids: tuple[str, ...]) -> None:
+            await self._rpc.ask_quickly(host, method, session_sids)
+
+        return {host: partial(ask, host) for host in self._rpc.others}
+
 
 class SharingHosts(NothingElsewhere, OtherHosts):
     """The same where all hosts see the same tables: what is in them is read and erased here, once for all."""
 
     def settlers(self) -> Mapping[int, ForSessions]:
         """Return, by host, what waits until interactions of sessions that are withdrawn are committed there."""
-
-        async def settle(host: int, session_sids: tuple[str, ...]) -> None:
-            await self._rpc.ask_quickly(host, HostNumbers.settle_sessions, session_sids)
-
-        return {host: partial(settle, host) for host in self._rpc.others}
+        return self._each(HostNumbers.settle_sessions)
 
 
 @fills_in(Coordinators, HostCoordinators)
@@ -264,17 +270,3 @@ def cluster_coordinators(own: HostCoordinators, rpc: HostRpc, place: Place, *, i
     """Return the coordinators of a cluster, `own` for those that are here; see `Store.is_shared`."""
     kind = SharingCoordinators if is_shared else ClusterCoordinators
     return kind(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in
-
-
-class _Settled:
-    """Awaits the answer to a report."""
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
-
-    def take(self, outcome: ReportOutcome | None) -> None:
-        if not self._future.done():
-            self._future.set_result(outcome)
-
-    async def outcome(self) -> ReportOutcome | None:
-        return await self._future
