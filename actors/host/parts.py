@@ -3,6 +3,9 @@
 Coordinators alone are made later, when their service is taken up: they need parts that need the register of services.
 """
 
+import asyncio
+from contextlib import suppress
+
 from actors.cluster.between_hosts import HostCoordinators, OtherHosts, SharingHosts, cluster_coordinators
 from actors.cluster.control import cluster_control
 from actors.cluster.node import ClusterNode
@@ -32,6 +35,7 @@ from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.pending_hooks import PendingHooks
 from actors.traffic.recorded import RecordedInteractions
 from engine.core.model.changes import ServiceErased
+from engine.core.model.errors import StoreUnavailable
 from engine.core.model.hosts import Peers
 from engine.core.model.overview import ReadFigures
 from engine.core.model.placement import Placement
@@ -39,6 +43,9 @@ from engine.core.model.records import Interaction, Service
 from engine.core.ports.operations import ControlPlane
 from engine.core.routing.route_cache import RouteCache
 from engine.core.sessions.bindings import ActiveSession
+
+ERASE_AGAIN_SECONDS = 1.0
+"""How long a store that did not erase is left alone."""
 
 KEPT = "kept for a time"
 """The key whose owner erases, of the tables that all hosts see, what is old and is no host's."""
@@ -164,9 +171,14 @@ class HostParts:
     def _service_gone(self, service_sid: str) -> None:
         self.remote_sessions.service_gone(service_sid)
         if self.rpc is not None and self.context.store.is_shared:
-            # Whoever erased it erased what was committed by then, not what is being committed here.
-            erased = ServiceErased(service_sid, self.context.clock())
-            self.context.store.commit((erased,), lambda _problem: None)
+            self.background.spawn(self._erase_again(service_sid))
+
+    async def _erase_again(self, service_sid: str) -> None:
+        """Erase what was being committed here when another host erased a service: later, nobody knows of it."""
+        while True:
+            with suppress(StoreUnavailable):
+                return await self.context.store.write((ServiceErased(service_sid, self.context.clock()),))
+            await asyncio.sleep(ERASE_AGAIN_SECONDS)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(
