@@ -27,6 +27,18 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def told_elsewhere(data_dir: Path) -> str:
+    """Open a data directory in another process; return what that is told."""
+    program = (
+        "import sys; from pathlib import Path; from storage.sqlite import SqliteStore\n"
+        "from tests.storage.material import Observed\n"
+        "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", program, str(data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own interpreter
+
+
 @contextmanager
 def ordinary_user() -> Iterator[None]:
     """Give up root's right to write everywhere, where the tests have it."""
@@ -86,16 +98,7 @@ async def test_closing_leaves_one_file_and_everything_in_it(tmp_path: Path) -> N
 
 async def test_a_second_process_is_refused_by_name(tmp_path: Path, store: SqliteStore) -> None:
     """It is told the directory and who has it, and leaves the first alone."""
-    program = (
-        "import sys; from pathlib import Path; from storage.sqlite import SqliteStore\n"
-        "from tests.storage.material import Observed\n"
-        "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
-        "except Exception as error: print(type(error).__name__, error)\n"
-    )
-
-    told = subprocess.run(  # noqa: S603, ASYNC221 - our own interpreter; nothing else runs on this loop
-        [sys.executable, "-c", program, str(tmp_path / "data")], capture_output=True, text=True, check=True
-    ).stdout
+    told = told_elsewhere(tmp_path / "data")
 
     assert told.startswith("DataDirBusy")
     assert str(tmp_path / "data") in told
@@ -232,16 +235,8 @@ async def test_who_removes_the_lock_file_lets_nobody_in(tmp_path: Path) -> None:
     """The database itself is locked too; the store that has it goes on."""
     store = SqliteStore.open(tmp_path, observer=Observed())
     (tmp_path / "maskline.lock").unlink()
-    program = (
-        "import sys; from pathlib import Path; from storage.sqlite import SqliteStore\n"
-        "from tests.storage.material import Observed\n"
-        "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
-        "except Exception as error: print(type(error).__name__, error)\n"
-    )
 
-    told = subprocess.run(  # noqa: S603, ASYNC221 - our own interpreter; nothing else runs on this loop
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
-    ).stdout
+    told = told_elsewhere(tmp_path)
 
     assert told.startswith("DataDirBusy")
     await store.write([AccountSaved(account())])
