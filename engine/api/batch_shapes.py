@@ -58,9 +58,13 @@ class BatchForm(StrEnum):
     LINES = "application/x-ndjson"
 
 
-class BatchParticipant(
+class _Item(
     msgspec.Struct, frozen=True, kw_only=True, rename="pascal", forbid_unknown_fields=True, omit_defaults=True, gc=False
 ):
+    """How an item, and what stands in it, is written."""
+
+
+class BatchParticipant(_Item, frozen=True, kw_only=True):
     """A participant of a session that is made."""
 
     identifier: _Name
@@ -70,17 +74,7 @@ class BatchParticipant(
     fail_on_participant_conflict: bool = False
 
 
-class BatchCreate(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename="pascal",
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="Operation",
-    tag="create",
-    gc=False,
-):
+class BatchCreate(_Item, frozen=True, kw_only=True, tag_field="Operation", tag="create"):
     """Make a session; `Operation` may be left out."""
 
     idempotency_key: _Key | None = None
@@ -93,17 +87,7 @@ class BatchCreate(
     fail_on_participant_conflict: bool = False
 
 
-class BatchUpdate(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename="pascal",
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="Operation",
-    tag="update",
-    gc=False,
-):
+class BatchUpdate(_Item, frozen=True, kw_only=True, tag_field="Operation", tag="update"):
     """Change, close or re-open a session, named by `Sid` or by `UniqueName`; a `DateExpiry` of null clears it."""
 
     idempotency_key: _Key | None = None
@@ -115,17 +99,7 @@ class BatchUpdate(
     fail_on_participant_conflict: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-class BatchClose(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename="pascal",
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="Operation",
-    tag="close",
-    gc=False,
-):
+class BatchClose(_Item, frozen=True, kw_only=True, tag_field="Operation", tag="close"):
     """Close a session, named by `Sid` or by `UniqueName`."""
 
     idempotency_key: _Key | None = None
