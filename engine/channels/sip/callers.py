@@ -7,7 +7,7 @@ Numbers are handed on as they are written, for the peer's own rules to read. Sou
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from engine.channels.sip.addresses import BadAddress, number_in, read_address, split_addresses
+from engine.channels.sip.addresses import BadAddress, number_in, number_of, read_address, split_addresses
 from engine.channels.sip.requests import HeaderAddress, Request
 from engine.channels.sip.switches import Trust
 
@@ -20,11 +20,13 @@ def caller(request: Request, trust: Trust) -> str:
 
     An identity that the peer may not assert is ignored. Privacy does not matter here: whoever calls is never shown.
     """
-    if trust.asserted and (number := _first_number(_addresses(request.asserted))):
+    asserted = request.asserted
+    if trust.asserted and asserted and (number := number_of(asserted[0]) or _first_number(_addresses(asserted))):
         return number
     if trust.remote_party and (number := _first_number(_calling(_addresses(request.remote_parties)))):
         return number
-    return number_in(read_address(request.echo.sender, "From").uri) or ANONYMOUS
+    sender = request.echo.sender
+    return number_of(sender) or number_in(read_address(sender, "From").uri) or ANONYMOUS
 
 
 def number_reached(request: Request) -> str:

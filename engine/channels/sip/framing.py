@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from engine.channels.sip.message import MAX_HEAD_BYTES
+from engine.channels.sip.headers import MAX_HEAD_BYTES
 
 MAX_BODY_BYTES: Final = 65_536
 """Body of a message on a stream; bodies are not read."""

@@ -9,17 +9,19 @@ import re
 from typing import Final
 
 from engine.channels.sip.addresses import BadAddress, read_address
+from engine.channels.sip.headers import AS_WRITTEN, MAX_HEAD_BYTES, MAX_HEADERS, MAX_HOPS, MAX_SEQUENCE, READ
 from engine.channels.sip.requests import Dropped, Echo, Malformed, Request, Via
-
-MAX_HEAD_BYTES: Final = 65_536
-"""Start line and headers of a message."""
-
-MAX_HEADERS: Final = 256
-"""Header lines of a message."""
+from engine.channels.sip.usual import IS_COMPILED, read_usual
 
 
 def read_message(data: bytes) -> Request | Malformed | Dropped:
     """Read one whole message: a datagram, or what the framing of a stream cut out."""
+    usual = read_usual(data) if IS_COMPILED else None
+    return read_any(data) if usual is None else usual
+
+
+def read_any(data: bytes) -> Request | Malformed | Dropped:
+    """Read one whole message, however it is written."""
     head, separator, body = data.partition(b"\r\n\r\n")
     if head.startswith(b"SIP/"):
         return Dropped.RESPONSE
@@ -55,10 +57,10 @@ class _Fields:
         values = self.values
         for line in lines[1 : MAX_HEADERS + 1]:
             name, colon, value = line.partition(b":")
-            wanted = _AS_WRITTEN.get(name)
+            wanted = AS_WRITTEN.get(name)
             if wanted is None:
                 key = name.rstrip(b" \t").lower()
-                wanted = _WANTED.get(key)
+                wanted = READ.get(key)
                 if wanted is None and (not colon or not _TOKEN(key)):
                     self.is_readable = False
             if wanted:
@@ -111,7 +113,7 @@ def _first_problem(fields: _Fields, lines: list[bytes], *, method: bytes, is_who
             return f"Bad {name.decode().title()}"
     if _number(fields, b"content-length", most=body_bytes) is None:
         return "Bad Content-Length"
-    if _number(fields, b"max-forwards", most=_MAX_HOPS) is None:
+    if _number(fields, b"max-forwards", most=MAX_HOPS) is None:
         return "Bad Max-Forwards"
     return ""
 
@@ -131,7 +133,7 @@ def _request(method: bytes, uri: bytes, echo: Echo, fields: _Fields) -> Request:
     if echo.via is None:
         raise BadAddress("Via")
     cseq = _CSEQ(echo.cseq)
-    if cseq is None or cseq[2] != method or int(cseq[1]) > _MAX_CSEQ:
+    if cseq is None or cseq[2] != method or int(cseq[1]) > MAX_SEQUENCE:
         raise BadAddress("Cseq")
     if not _CALL_ID(echo.call_id):
         raise BadAddress("Call-Id")
@@ -182,28 +184,6 @@ _VIA = re.compile(
 _VIA_PARAMETER = re.compile(
     rb";[ \t]*(" + _TOKEN_CHARACTERS + rb'+)(?:[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^\x00- \x7f;,"]+))?'
 ).finditer
-_LONG_NAMES: Final = (
-    *(b"via", b"from", b"to", b"call-id", b"cseq", b"max-forwards", b"content-length"),
-    *(b"require", b"p-asserted-identity", b"remote-party-id"),
-)
-_COMPACT_NAMES: Final = {b"v": b"via", b"f": b"from", b"t": b"to", b"i": b"call-id", b"l": b"content-length"}
-_WANTED: Final = {name: name for name in _LONG_NAMES} | _COMPACT_NAMES
-_UNREAD: Final = (
-    *(b"Accept", b"Accept-Encoding", b"Accept-Language", b"Alert-Info", b"Allow", b"Allow-Events", b"Authorization"),
-    *(b"Contact", b"Content-Disposition", b"Content-Type", b"Date", b"Diversion", b"Expires", b"Geolocation"),
-    *(b"History-Info", b"Identity", b"Min-SE", b"Organization", b"P-Access-Network-Info", b"P-Charging-Vector"),
-    *(b"P-Early-Media", b"Privacy", b"Record-Route", b"Route", b"Server", b"Session-Expires", b"Session-ID"),
-    *(b"Subject", b"Supported", b"Timestamp", b"User-Agent", b"Warning"),
-)
-_AS_WRITTEN: Final = (
-    dict.fromkeys(_UNREAD, b"")
-    | {b"-".join(part.capitalize() for part in name.split(b"-")): name for name in _LONG_NAMES}
-    | {b"Call-ID": b"call-id", b"CSeq": b"cseq", b"Remote-Party-ID": b"remote-party-id"}
-)
-"""Names as most switches write them, which spares a look at their letters; empty for those that are not read."""
-
 _NEEDED: Final = (b"from", b"to", b"call-id", b"cseq")
 _NONE: Final = [b""]
-_MAX_HOPS = 255
-_MAX_CSEQ = 2**31 - 1
 _MAX_DIGITS = 10

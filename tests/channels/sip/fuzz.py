@@ -14,9 +14,10 @@ from random import Random
 from time import monotonic
 from typing import Final
 
-from engine.channels.sip.message import read_message
+from engine.channels.sip.message import read_any
 from engine.channels.sip.redirector import MOST_AMPLIFIED
 from engine.channels.sip.requests import Request
+from engine.channels.sip.usual import read_usual
 from tests.channels.sip.messages import ALICE, invite, offering
 from tests.channels.sip.second_opinion import ours, theirs
 from tests.channels.sip.test_redirector import BOB, INTERACTION, P2, request
@@ -40,6 +41,12 @@ SEEDS: Final = (
     offering(),
     invite(b"P-Asserted-Identity: <tel:" + ALICE + b">", b'From: "Anonymous" <sip:anonymous@anonymous.invalid>;tag=1'),
     invite(b"Via: SIP/2.0/UDP [2001:db8::1]:5060;rport;branch=z9hG4bK1", b"Require: 100rel"),
+    offering(
+        b"Via: SIP/2.0/UDP 192.0.2.1;rport;branch=z9\r\nVia: SIP/2.0/UDP [2001:db8::1];branch=z9, SIP/2.0/TCP a",
+        b'From: "Trunk" <sip:' + ALICE + b"@carrier.example;user=phone>;tag=1",
+        b"P-Asserted-Identity: <sip:" + ALICE + b"@carrier.example>",
+        b"User-Agent: switch",
+    ),
     invite(b"Content-Length: 5", body=b"v=0\r\n"),
     *(request(method) for method in (b"OPTIONS", b"CANCEL", b"ACK", b"BYE", b"REGISTER")),
 )
@@ -105,7 +112,9 @@ class Fuzz:
         self._judge(data, sent)
         assert len(sent) <= 1
         assert wires.redirector.waiting == 0
-        found = read_message(data)
+        found = read_any(data)
+        usual = read_usual(data)
+        assert usual is None or usual == found, data
         if isinstance(found, Request) and (other := theirs(data)) is not None:
             self.compared += 1
             assert ours(found) == other, data

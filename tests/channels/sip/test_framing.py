@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.sip.framing import MAX_BODY_BYTES, KeepAlive, Piece, Splitter, Unframed
-from engine.channels.sip.message import MAX_HEAD_BYTES
+from engine.channels.sip.headers import MAX_HEAD_BYTES
 from tests.channels.sip.messages import invite
 
 BODY = invite(b"Content-Length: 5", body=b"v=0\r\n")
