@@ -38,11 +38,11 @@ PHRASES = {
 class Answering:
     """Makes the answers of one server."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_keyed",)
 
     def __init__(self, key: bytes) -> None:
         """Tag answers with a key of 16 to 64 bytes; servers that answer for one another share it."""
-        self._key = key
+        self._keyed = hashlib.blake2s(key=key, digest_size=8)
 
     def answer(
         self, request: Request, status: int, source: tuple[str, int], *, headers: Sequence[str] = (), reason: str = ""
@@ -55,7 +55,9 @@ class Answering:
         echo = request.echo
         branch = b"" if echo.via is None else echo.via.branch
         parts = (echo.call_id, request.from_tag, str(request.cseq_number).encode(), branch)
-        return hashlib.blake2s(b"\0".join(parts), key=self._key, digest_size=8).hexdigest().encode()
+        tag = self._keyed.copy()
+        tag.update(b"\0".join(parts))
+        return tag.hexdigest().encode()
 
 
 def answer(
@@ -68,20 +70,27 @@ def answer(
     tag: bytes = b"",
 ) -> bytes:
     """Return an answer made of what could be read of a request; a header that is missing there is missing here."""
-    lines = [f"SIP/2.0 {status} {reason or PHRASES[status]}".encode()]
-    lines.append(b"Via: " + _seen_from(echo, *source))
-    lines += [b"Via: " + via for via in echo.vias[1:]]
-    if echo.sender:
-        lines.append(b"From: " + echo.sender)
-    if echo.to:
-        lines.append(b"To: " + echo.to + (b";tag=" + tag if tag else b""))
-    if echo.call_id:
-        lines.append(b"Call-ID: " + echo.call_id)
-    if echo.cseq:
-        lines.append(b"CSeq: " + echo.cseq)
-    lines += [header.encode() for header in headers]
-    lines.append(b"Content-Length: 0\r\n\r\n")
-    return b"\r\n".join(lines)
+    start = f"SIP/2.0 {status} {reason}\r\nVia: ".encode() if reason else _STARTS[status]
+    vias, sender, to, call_id, cseq = echo.vias, echo.sender, echo.to, echo.call_id, echo.cseq
+    return b"".join(
+        (
+            start,
+            _seen_from(echo, *source),
+            b"\r\nVia: ".join((b"", *vias[1:])) if len(vias) > 1 else b"",
+            b"\r\nFrom: " if sender else b"",
+            sender,
+            b"\r\nTo: " if to else b"",
+            to,
+            b";tag=" if tag and to else b"",
+            tag if to else b"",
+            b"\r\nCall-ID: " if call_id else b"",
+            call_id,
+            b"\r\nCSeq: " if cseq else b"",
+            cseq,
+            "\r\n".join(("", *headers)).encode(),
+            b"\r\nContent-Length: 0\r\n\r\n",
+        )
+    )
 
 
 def _seen_from(echo: Echo, host: str, port: int) -> bytes:
@@ -89,16 +98,21 @@ def _seen_from(echo: Echo, host: str, port: int) -> bytes:
     value, via = echo.vias[0], echo.via
     if via is None or (not via.port_at and _names(via.host, host)):
         return value
-    received = b"%b;received=%b%b" % (value[: via.end], host.encode(), value[via.end :])
-    return b"%b=%d%b" % (received[: via.port_at], port, received[via.port_at :]) if via.port_at else received
+    seen = b";received=" + host.encode() + value[via.end :]
+    if not via.port_at:
+        return value[: via.end] + seen
+    return value[: via.port_at] + b"=" + str(port).encode() + value[via.port_at : via.end] + seen
 
 
 def _names(given: bytes, host: str) -> bool:
     """Tell whether a hop names itself by the address that it sends from."""
+    if given == host.encode() or ":" not in host:  # an address of IPv4 is written in one way only
+        return given == host.encode()
     try:
         return ip_address(given.decode("ascii", "replace").strip("[]")) == ip_address(host)
     except ValueError:
         return False
 
 
+_STARTS = {status: f"SIP/2.0 {status} {phrase}\r\nVia: ".encode() for status, phrase in PHRASES.items()}
 _TRYING = 100
