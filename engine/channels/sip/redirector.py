@@ -70,6 +70,8 @@ class Redirector:
         self._deadline_seconds = deadline_seconds
         self._transactions = Transactions(most=most_waiting)
         self._waiting: dict[Key, _Waiting] = {}
+        self._unacknowledged: set[Key] = set()
+        """Those of them whose answer is repeated until its ACK."""
 
     @property
     def waiting(self) -> int:
@@ -94,7 +96,7 @@ class Redirector:
 
     def take(self, data: bytes, arrival: Arrival) -> None:
         """Take one whole message of a peer; it is answered at once, after its commit, or never."""
-        if not self._waiting and data.startswith(b"ACK "):  # of an answer that is not repeated: nobody waits for it
+        if not self._unacknowledged and data.startswith(b"ACK "):  # of an answer that nobody would repeat
             self._observer.sip_requested(arrival.peer.name, "ACK")
             return
         message = read_message(data)
@@ -195,9 +197,7 @@ class Redirector:
             self._observer.sip_dropped(SipProblem.UNCLEAR_NUMBER)
             self._answer(request, arrival, NO_SUCH_NUMBER)
             return
-        transaction = Transaction(key, is_reliable=arrival.is_reliable, now=now, deadline=now + self._deadline_seconds)
-        waiting = _Waiting(self, request, arrival, transaction, began=now)
-        waiting.proxy = "" if is_repeated else proxy
+        asked = _Asked(self, request, arrival, began=now, proxy="" if is_repeated else proxy)
         event = InboundEvent(
             Kind.VOICE,
             peer.read_caller(caller(request, peer.trust)),
@@ -207,12 +207,14 @@ class Redirector:
         )
         self._meter.burst(1)
         try:
-            self._data.receive(event, waiting.decided)
+            self._data.receive(event, asked.decided)
         except Exception:
-            waiting.answer(HOST_NOT_READY)
+            asked.answer(HOST_NOT_READY)
             raise
-        if transaction.is_undecided:
-            self._waiting[key] = waiting
+        if not asked.is_answered:
+            deadline = now + self._deadline_seconds
+            transaction = Transaction(key, is_reliable=arrival.is_reliable, now=now, deadline=deadline)
+            asked.waiting = self._waiting[key] = _Waiting(self, request, arrival, transaction, began=now)
             self._transactions.hold(transaction)
         self._meter.deciding(self._monotonic() - now)
 
@@ -281,14 +283,56 @@ class Redirector:
     def settle(self, transaction: Transaction) -> None:
         """Note when it is to be woken; forget what is over."""
         self._transactions.settle(transaction)
-        if transaction.state is State.OVER:
+        if transaction.state is State.ANSWERED:
+            self._unacknowledged.add(transaction.key)
+        elif transaction.state is State.OVER:
             self._waiting.pop(transaction.key, None)
+            self._unacknowledged.discard(transaction.key)
+
+
+class _Asked:
+    """An INVITE whose decision is asked for: nearly all are answered in the same turn, or after one commit."""
+
+    __slots__ = ("_arrival", "_began", "_proxy", "_redirector", "_request", "is_answered", "waiting")
+
+    def __init__(
+        self, redirector: Redirector, request: Request, arrival: Arrival, *, began: float, proxy: Address
+    ) -> None:
+        self._redirector = redirector
+        self._request = request
+        self._arrival = arrival
+        self._began = began
+        self._proxy = proxy
+        """Number reached; empty where the INVITE came before, so that nobody is told twice."""
+        self.is_answered = False
+        """In the turn in which it came."""
+        self.waiting: _Waiting | None = None
+        """What is remembered of it after that turn."""
+
+    def decided(self, decision: Decision) -> None:
+        """Take the decision."""
+        self._redirector.count(decision)
+        said = answer_to(decision, self._arrival.peer.style, came_from=self._arrival.source[0])
+        if said is UNPLAYABLE and self._proxy:
+            self._redirector.unplayable(self._proxy, self._request.echo.call_id)
+        self.answer(said)
+
+    def answer(self, said: SipAnswer) -> None:
+        """Answer, unless that was done."""
+        if self.waiting is not None:
+            self.waiting.answer(said)
+        elif not self.is_answered:
+            self.is_answered = True
+            redirector = self._redirector
+            data = redirector.made(self._request, self._arrival, said)
+            redirector.answered(self._began)
+            redirector.reply(self._arrival, said.status, data)
 
 
 class _Waiting:
-    """An INVITE, and how it is answered."""
+    """An INVITE that waits for its decision, or whose answer waits for its ACK."""
 
-    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_room", "_status", "proxy", "transaction")
+    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_room", "_status", "transaction")
 
     def __init__(
         self, redirector: Redirector, request: Request, arrival: Arrival, transaction: Transaction, *, began: float
@@ -301,21 +345,11 @@ class _Waiting:
         self._room = MOST_AMPLIFIED * arrival.octets
         """All answers together, repetitions too, have fewer octets, where they go over UDP."""
         self.transaction = transaction
-        self.proxy: Address = ""
-        """Number reached; empty where the INVITE came before, so that nobody is told twice."""
 
     def repeated(self, arrival: Arrival) -> None:
         """Take the INVITE again."""
         self._room += MOST_AMPLIFIED * arrival.octets
         self._reply(self.transaction.repeat())
-
-    def decided(self, decision: Decision) -> None:
-        """Take the decision."""
-        self._redirector.count(decision)
-        said = answer_to(decision, self._arrival.peer.style, came_from=self._arrival.source[0])
-        if said is UNPLAYABLE and self.proxy:
-            self._redirector.unplayable(self.proxy, self._request.echo.call_id)
-        self.answer(said)
 
     def answer(self, said: SipAnswer) -> None:
         """Answer, unless that was done."""

@@ -186,6 +186,25 @@ def test_an_account_is_told_of_a_document_that_no_switch_can_play(document: str,
     assert told == ([(80913, rig.plane.owner, PROXY.decode())] if status == 480 else [])
 
 
+def test_an_ack_is_read_only_where_an_answer_is_repeated_until_it_comes() -> None:
+    """What waits for its decision alone needs none: it is dropped without a look."""
+    rig = Rig()
+    rig.plane.held = []
+    rig.ask(invite())
+
+    rig.ask(b"ACK of something that cannot be read")
+    assert rig.observer.problems == []
+
+    rig.pass_time(1)
+    rig.plane.held[0]()
+    rig.ask(b"ACK of something that cannot be read")
+    assert rig.observer.problems == [SipProblem.NO_SIP]
+
+    rig.ask(request(b"ACK"))
+    rig.ask(b"ACK of something that cannot be read")
+    assert rig.observer.problems == [SipProblem.NO_SIP]
+
+
 def test_an_asserted_caller_counts_where_the_peer_is_trusted() -> None:
     """Also behind an anonymous From."""
     message = invite(
