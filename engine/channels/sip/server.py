@@ -8,19 +8,20 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from engine.channels.base import Gauge
 from engine.channels.log_limit import LogLimit
 from engine.channels.sip.answers import answer
+from engine.channels.sip.datagrams import MAX_DATAGRAM_BYTES, Batches, Datagram, source_of
 from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
 from engine.channels.sip.message import read_message
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.requests import Malformed, Request
-from engine.channels.sip.switches import Arrival, Peer
+from engine.channels.sip.switches import Arrival, Peer, Reply
 from engine.channels.tls import Certificate
 from engine.channels.tls_listener import TlsListener
 from engine.core.model.overview import PeerState
@@ -29,17 +30,15 @@ from engine.core.ports.operations import Clock
 
 _log = logging.getLogger("maskline.sip")
 
-MOST_DATAGRAMS = 64
-"""Of one turn of the loop, so that others get theirs."""
-
 MOST_UNSENT = 4_096
 """Answers that wait for room in the socket; peers ask again for the others."""
 
-MAX_DATAGRAM_BYTES = 65_535
 IDLE_SECONDS = 600.0
 """After which a stream on which nothing was said is closed."""
 
 _NO_PEER = ""
+_MOST_SOURCES = 4_096
+"""Addresses and ports of peers whose peer is known without a search."""
 _BACKLOG = 1024
 _CHECK_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 10.0
@@ -214,15 +213,13 @@ class SipServer:
         if self._is_stopping:
             self._calm.set()
         due = self.redirector.next_timer()
-        if due == self._due:
+        if due is None or (self._due is not None and self._due <= due):  # the timer that is set will look again
             return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         self._due = due
-        if due is not None:
-            wait = max(0.0, due - self.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
+        wait = max(0.0, due - self.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
 
     def _check(self) -> None:
         if self._certificate is not None:
@@ -243,62 +240,70 @@ class Datagrams:
         self._server = server
         self._socket = bound
         self._loop = loop
-        self._unsent: deque[tuple[bytes, tuple[str, int]]] = deque()
-        self._buffer = memoryview(bytearray(MAX_DATAGRAM_BYTES))
+        self._unsent: list[Datagram] = []
+        self._is_full = self._will_send = False
+        """The socket had no room for an answer; what is unsent will be sent in this turn."""
+        self._sources: dict[bytes, tuple[Peer, tuple[str, int], Reply]] = {}
         bound.setblocking(False)  # noqa: FBT003 - takes no name
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             bound.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        self._batches = Batches(bound)
         loop.add_reader(bound, self._read)
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more; send what there is room for."""
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
+        self._is_full = True
+        while self._unsent and (count := self._batches.send(self._unsent)):
+            del self._unsent[:count]
         self._socket.close()
 
     def _read(self) -> None:
-        server = self._server
-        for _ in range(MOST_DATAGRAMS):
-            try:
-                octets, source = self._socket.recvfrom_into(self._buffer)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError:  # an ICMP error of something sent before
-                continue
-            peer = server.peers.find(source[0])
-            if peer is None:
-                server.stranger(source[0])
-            else:
-                reply = self._reply_to(source)
-                arrival = Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply, octets=octets)
-                server.take(bytes(self._buffer[:octets]), arrival)
-        server.keep_time()
+        self._will_send = True
+        for data, name in self._batches.receive():
+            found = self._sources.get(name) or self._find(name)
+            if found is not None:
+                peer, source, reply = found
+                self._server.take(data, Arrival(peer, source, is_reliable=False, reply=reply, octets=len(data)))
+        self._send()
 
-    def _reply_to(self, source: tuple[str, int]) -> Callable[[bytes], None]:
-        def reply(data: bytes) -> None:
-            self._server.replied()
-            if self._unsent or not self._is_sent(data, source):
-                if not self._unsent:
-                    self._loop.add_writer(self._socket, self._write)
-                if len(self._unsent) < MOST_UNSENT:
-                    self._unsent.append((data, source))
+    def _find(self, name: bytes) -> tuple[Peer, tuple[str, int], Reply] | None:
+        source = source_of(name)
+        peer = self._server.peers.find(source[0])
+        if peer is None:
+            self._server.stranger(source[0])
+            return None
+        if len(self._sources) >= _MOST_SOURCES:
+            self._sources.clear()
+        found = self._sources[name] = (peer, source, partial(self._reply, name))
+        return found
 
-        return reply
+    def _reply(self, name: bytes, data: bytes) -> None:
+        if len(data) > MAX_DATAGRAM_BYTES or len(self._unsent) >= MOST_UNSENT:
+            return
+        self._unsent.append((data, name))
+        if not self._will_send:
+            self._will_send = True
+            self._loop.call_soon(self._send)
 
-    def _is_sent(self, data: bytes, source: tuple[str, int]) -> bool:
-        try:
-            self._socket.sendto(data, source)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as problem:  # no way there: the peer asks again
-            _log.debug("A SIP answer could not be sent: %s", problem.strerror)
-        return True
+    def _send(self) -> None:
+        """Send the answers of this turn together, and look at the time: they may have to be sent again."""
+        self._will_send = False
+        if not self._is_full:
+            self._write()
+        self._server.keep_time()
 
     def _write(self) -> None:
-        while self._unsent and self._is_sent(*self._unsent[0]):
-            self._unsent.popleft()
-        if not self._unsent:
-            self._loop.remove_writer(self._socket)
+        while self._unsent and (count := self._batches.send(self._unsent)):
+            del self._unsent[:count]
+        is_full = bool(self._unsent)
+        if is_full != self._is_full:
+            self._is_full = is_full
+            if is_full:
+                self._loop.add_writer(self._socket, self._write)
+            else:
+                self._loop.remove_writer(self._socket)
 
 
 class Stream(asyncio.Protocol):
