@@ -75,7 +75,7 @@ class _Found:
             tag = _after_address(data, start, end)
             is_usual = not self.sender and tag >= 0
             self.sender = data[start:end]
-            self.from_tag = data[tag:end]
+            self.from_tag = data[tag:end] if tag >= 0 else b""
         elif name == _TO:
             is_usual = not self.to and _after_address(data, start, end) == end
             self.to = data[start:end]
@@ -151,7 +151,9 @@ class _Found:
                 return 0
             size = stop - name
             if size == len(_BRANCH) and data[name:stop].lower() == _BRANCH:
-                self.branch = data[stop + 1 : at]
+                self.branch = (
+                    data[stop + 1 : at] if at > stop else b""
+                )  # compiled, a slice may not end before it begins
             elif size == len(_RPORT) and at == stop and data[name:stop].lower() == _RPORT:
                 self.port_at = stop - start
         return at
