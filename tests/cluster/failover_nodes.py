@@ -28,8 +28,10 @@ def here(tmp_path: Path) -> Iterator[Site]:
     """Run three nodes on one database; whoever fails sees their logs."""
     try:
         with site(tmp_path) as found:
-            for name in NODES:
-                found.add_clustered(name, hosts=HOSTS).serve()
+            for name in NODES:  # one by one: each has the whole bound for its start
+                node = found.add_clustered(name, hosts=HOSTS)
+                node.serve()
+                found.await_joined(node)
             found.spread()
             yield found
             for node in found.nodes:
