@@ -40,7 +40,7 @@ from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures, PeerState, ReadFigures
 from engine.core.model.placement import Placement, host_name
 from engine.core.ports.membership import AT_ONCE, Tenure
-from engine.core.ports.observing import ClusterView
+from engine.core.ports.observing import ClusterView, NodeFigures
 from engine.core.ports.operations import Clock
 from engine.core.ports.store import Lease, ServedStore, lease_of
 from engine.core.routing.route_cache import cache_if_compiled
@@ -114,12 +114,14 @@ async def running_engine(
     directory: FindHosts | None = None,
     protocols: Sequence[Row] = CHANNELS,
     tenure: Tenure = AT_ONCE,
+    node: Callable[[], NodeFigures] = NodeFigures,
 ) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
 
     With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
     (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
-    Nothing is answered before its tenure, until when another process may still be that host.
+    Nothing is answered before its tenure, until when another process may still be that host; of its machine `node`
+    tells.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
@@ -163,6 +165,7 @@ async def running_engine(
                 directory=find_hosts,
             )
         )
+        Watch(telemetry).node(node)
         for warning in settings.warnings():
             _log.warning("%s", warning)
         yield engine

@@ -10,7 +10,7 @@ import msgspec
 from actors.host.host import Host
 from engine.core.model.records import ACTIVE, Service, SessionStatus
 from engine.core.pools.pool import PoolState
-from engine.core.ports.observing import ClusterView
+from engine.core.ports.observing import ClusterView, NodeFigures
 from engine.core.ports.store import ServedStore
 from engine.outgoing import Outgoing
 from engine.telemetry.instruments import Labels
@@ -120,6 +120,20 @@ class Watch:
             lambda: [((name,), seconds) for name, seconds in view().clock_offsets.items()],
         )
         self.one("directory_epoch", "Grows with every change of a host's address", lambda: view().epoch)
+
+    def node(self, read: Callable[[], NodeFigures]) -> None:
+        """Show a machine's part in a cluster on a database."""
+        self.one("takeovers", "Hosts taken from lost machines by this one's supervisor", lambda: read().takeovers)
+        self.one(
+            "membership_age_seconds",
+            "Since this machine's supervisor has read who carries which host",
+            lambda: read().rows_age_seconds,
+        )
+        self.one(
+            "rejected_peer_connections",
+            "Connections to the port for other hosts that were closed before a host was admitted",
+            lambda: read().rejected,
+        )
 
     def pools(self, host: Host) -> None:
         """Show how full the pools are."""

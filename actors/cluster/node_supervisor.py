@@ -97,6 +97,7 @@ class NodeSupervisor:
         self._strangers: set[int] = set()  # those among them that have been assigned elsewhere since
         self._giving_back: dict[int, asyncio.Task[None]] = {}
         self._problem = ""
+        self._takeovers = 0
         self._is_refused = False
         self._is_stopping = False
         self._saved: object = None
@@ -299,6 +300,7 @@ class NodeSupervisor:
                 return
             if is_done:
                 self._rows_wanted.set()
+                self._takeovers += one.state is PlaceState.TAKEN
                 _log.warning("%s: %s goes to %s", one.reason, host_name(one.place), one.node)
 
     async def _carry(self, row: PlaceRow) -> None:
@@ -361,7 +363,7 @@ class NodeSupervisor:
         directory = HostDirectory(rows.version, 0, tuple(_address(row) for row in rows.places))
         down = {member.place for member in self._members() if member.state not in _ANSWERING}
         down.update(self._mine().keys() & set(self._monitor.down()))
-        return Beat(directory, tuple(sorted(down)), rows.secret)
+        return Beat(directory, tuple(sorted(down)), rows.secret, self._takeovers, self._clock() - self._read_at)
 
     def _members(self) -> tuple[Member, ...]:
         """Tell how all hosts fare: those of this node as they were heard, the others as their nodes tell."""

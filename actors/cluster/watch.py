@@ -63,6 +63,10 @@ class Beat(msgspec.Struct, frozen=True):
     """Places of hosts that will not answer."""
     secret: bytes = b""
     """On a database: what the hosts of the cluster prove to each other that they know."""
+    takeovers: int = 0
+    """On a database: hosts that this supervisor has taken from lost machines."""
+    rows_age_seconds: float = 0.0
+    """On a database: since this supervisor has read the rows of the cluster."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):

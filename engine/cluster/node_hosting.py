@@ -5,6 +5,7 @@ in common. A process that another one has taken the place of ends; the one that 
 """
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from engine.cluster.plan import reached_at
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.placement import SHARDS
+from engine.core.ports.observing import NodeFigures
 from engine.settings import Settings, flag
 from storage.sqlite.datadir import PRIVATE_DIRECTORY
 
@@ -41,6 +43,9 @@ class NodeHost(HostedEngine):
         self._identity = PeerIdentity.made()
         self._secret = b""
         self._is_told = asyncio.Event()
+        self._heard = Beat(self._known, ())
+        self._heard_at = time.monotonic()
+        self._server: PeerServer | None = None
 
     @property
     def directory(self) -> HostDirectory:
@@ -53,10 +58,18 @@ class NodeHost(HostedEngine):
     def report(self, beat: Beat) -> HostReport:
         """Take the supervisor's word and tell how this host fares."""
         report = super().report(beat)
+        self._heard, self._heard_at = beat, time.monotonic()
         if beat.secret and not self._is_told.is_set():
             self._secret = beat.secret
             self._is_told.set()
         return report
+
+    def _figures(self) -> NodeFigures:
+        return NodeFigures(
+            takeovers=self._heard.takeovers,
+            rows_age_seconds=self._heard.rows_age_seconds + time.monotonic() - self._heard_at,
+            rejected=0 if self._server is None else self._server.rejected.total(),
+        )
 
     async def _stop(self) -> None:
         self._is_told.set()
@@ -87,9 +100,13 @@ class NodeHost(HostedEngine):
         me, seconds = self._placement.place, self._settings.peer_timeout_seconds
         peers = SocketPeers(me, secret=self._secret, directory=lambda: self.directory, timeout_seconds=seconds)
         self._peers = stack.enter_context(closing(peers))
-        server = PeerServer(me, self.ask, secret=self._secret, identity=self._identity, timeout_seconds=seconds)
+        server = self._server = PeerServer(
+            me, self.ask, secret=self._secret, identity=self._identity, timeout_seconds=seconds
+        )
         stack.push_async_callback(server.close)
         assert self._own.peers_listen is not None  # noqa: S101 - the plan has chosen one
         await server.open(bind_tcp(self._own.peers_listen, option=flag("peers_listen")))
-        engine = running_engine(self._own, peers=peers, directory=lambda: self.directory, tenure=self._placement.tenure)
+        engine = running_engine(
+            self._own, peers=peers, directory=lambda: self.directory, tenure=self._placement.tenure, node=self._figures
+        )
         return await stack.enter_async_context(engine)

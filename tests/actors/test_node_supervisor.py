@@ -300,6 +300,21 @@ async def test_decisions_are_carried_out_and_logged(caplog: pytest.LogCaptureFix
     assert len(logged(caplog, "host-0 goes to a")) == 1
 
 
+async def test_hosts_hear_what_their_supervisor_took_and_when_it_has_read_the_rows() -> None:
+    """For their metrics: it has none itself. A place that was free is no loss."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, OTHER), place(2))
+    lost = msgspec.structs.replace(assignment(1, ME), state=PlaceState.TAKEN)
+    desk = Desk(fleet, ledger, decisions=(lost, assignment(2, ME)))
+
+    await desk.ticks(0.0, 0.5)
+    before = fleet.beats[-1]
+    ledger.problem = StoreUnavailable("no answer")
+    await desk.ticks(7.5)
+
+    assert (before.takeovers, before.rows_age_seconds) == (1, 0.0)
+    assert (fleet.beats[-1].takeovers, fleet.beats[-1].rows_age_seconds) == (1, 7.0)
+
+
 async def test_without_the_database_hosts_are_cared_for_and_nothing_is_decided(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

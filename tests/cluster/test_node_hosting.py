@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import httpx
+import msgspec
 import psycopg
 import pytest
 
@@ -28,6 +30,7 @@ from storage.postgres.apply import apply_group
 from storage.postgres.codec import prepare, shard_among
 from storage.postgres.ledger import PostgresLedger
 from tests.cluster.test_hosting import LOOPBACK, SECONDS, kept_logging
+from tests.e2e.live import NO_TLS
 from tests.outbound.receiver import receiving
 from tests.storage.material import account, alert, outbox_entry, session
 
@@ -126,6 +129,26 @@ async def test_others_of_the_cluster_ask_it_and_nobody_else_does(tmp_path: Path,
             pytest.raises(PeerUnavailable),
         ):
             await stranger.ask(1, b"anything")
+
+
+async def test_its_metrics_tell_of_its_supervisor_and_of_strangers(tmp_path: Path, database: str) -> None:
+    """A supervisor has none of its own; one that is not heard has read nothing since."""
+    await assigned_to(database, "a")
+    host = host_of(settings_of(tmp_path, database))
+    async with started(host), httpx.AsyncClient(verify=NO_TLS) as http:
+        report = await reported(host, listens)
+        directory = beat(peers=report.peers, certificate=report.certificate).directory
+        with (
+            closing(SocketPeers(0, secret=b"x" * 32, directory=lambda: directory, timeout_seconds=SECONDS)) as stranger,
+            pytest.raises(PeerUnavailable),
+        ):
+            await stranger.ask(1, b"anything")
+        host.report(msgspec.structs.replace(beat(), takeovers=2, rows_age_seconds=40.0))
+        page = (await http.get(f"{report.http}/metrics")).text
+    shown = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+
+    assert (shown["maskline_takeovers"], shown["maskline_rejected_peer_connections"]) == ("2.0", "1.0")
+    assert float(shown["maskline_membership_age_seconds"]) >= 40.0
 
 
 async def test_a_process_whose_place_is_assigned_elsewhere_says_so(tmp_path: Path, database: str) -> None:

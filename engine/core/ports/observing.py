@@ -63,6 +63,17 @@ class ClusterView(msgspec.Struct, frozen=True):
     """How far the clocks of the others are ahead of that of the one that sees, seconds, as far as it was measured."""
 
 
+class NodeFigures(msgspec.Struct, frozen=True):
+    """What a host of a cluster on a database knows of its machine's part in it."""
+
+    takeovers: int = 0
+    """Hosts that its supervisor has taken from machines that were lost, since that began."""
+    rows_age_seconds: float = 0.0
+    """Since its supervisor has read the rows of the cluster."""
+    rejected: int = 0
+    """Connections to the port for other hosts that were closed before a host was admitted."""
+
+
 class TrafficMeter(Protocol):
     """Where one ingress tells what passes; implemented by `engine.telemetry`, never raises, for one thread.
 
