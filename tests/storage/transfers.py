@@ -30,6 +30,7 @@ NOT_READS = {
     "lacks",
     "lease_until",
     "loading",
+    "not_before",
     "registry_news",
     "start",
     "unknown_outcomes",
