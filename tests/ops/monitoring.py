@@ -22,8 +22,8 @@ import pytest
 
 from tests import postgres
 from tests.cluster.live_cluster import LiveCluster, eventually
+from tests.cluster.live_node import HOSTS, LiveNode
 from tests.e2e.application import serving
-from tests.e2e.conftest import ONE_COPY
 from tests.e2e.live import NO_TLS, LiveServer, free_port
 from tests.ops.kit import DASHBOARDS, DEPLOY, PROMETHEUS, ROOT, SERVICES, dashboard, panels, rules, selectors
 from tests.ops.prometheus import PrometheusServer, Samples, prometheus
@@ -103,7 +103,7 @@ def observed(
 ) -> Iterator[tuple[LiveServer, PrometheusServer]]:
     """Load an engine under the eyes of Prometheus, and hand both over while it goes on.
 
-    A second one, idle and on a database, is scraped beside it for what only such a one shows.
+    The hosts of a node of a cluster on a database are scraped beside it, idle, for what only such ones show.
     """
     directory = tmp_path_factory.mktemp("ops")
     sip_port = free_port()
@@ -114,9 +114,13 @@ def observed(
         server = LiveServer(directory / "data", "--config", str(configuration), *SERVE)
         stack.callback(server.stop)
         database = stack.enter_context(postgres_server.database())
-        idle = LiveServer(directory / "idle", "--database-url", database, *ONE_COPY)
-        stack.callback(idle.stop)
-        targets = [one.address.removeprefix("http://") for one in (server, idle)]
+        node = LiveNode(directory, "node", database)
+        stack.callback(node.end)
+        node.serve()
+        node.await_carriers(*["node"] * HOSTS)
+        listed = json.loads((node.data_dir / "prometheus-targets.json").read_bytes())
+        hosts = [target for one in listed for target in one["targets"]]
+        targets = [server.address.removeprefix("http://"), *hosts]
         prometheus_server = stack.enter_context(prometheus(directory / "prometheus", targets=targets))
         stack.enter_context(traffic_on(server, application, sip_port=sip_port))
         time.sleep(LOAD_SECONDS)
@@ -131,7 +135,7 @@ def test_prometheus_scrapes_without_complaint(observed: tuple[LiveServer, Promet
     (samples,) = prometheus_server.now("max(scrape_samples_scraped)")
 
     print(f"slowest scrape {float(slowest['value'][1]) * 1000:.1f} ms, {samples['value'][1]} samples")  # noqa: T201
-    assert [(one["health"], one["lastError"]) for one in prometheus_server.targets()] == [("up", "")] * 2
+    assert [(one["health"], one["lastError"]) for one in prometheus_server.targets()] == [("up", "")] * (1 + HOSTS)
     assert float(slowest["value"][1]) < 1
 
 
