@@ -61,6 +61,7 @@ class LiveCluster(LiveServer):
         self.hosts = hosts
         self.elsewhere: dict[int, Path] = {}
         self.address = self.feed = ""
+        self._served_by = 0
         self.public_url = public_url
         self.environ = clean_environment() | (environ or {})
         self.arguments = (
@@ -96,6 +97,7 @@ class LiveCluster(LiveServer):
         ready = _READY.search(line)
         assert ready is not None, f"no ready line but {line!r}:\n{self.log}"
         assert int(ready[2]) == self.hosts
+        self._served_by = self.head
         self._is_ready_at(ready[1] or "")
 
     def _is_ready_at(self, address: str) -> None:
@@ -217,8 +219,8 @@ class LiveCluster(LiveServer):
         """End whatever a test that failed has left running."""
         if hasattr(self, "process"):
             self.kill()
-        if self.head:
-            end_session(self.head)
+        if head := self.head or self._served_by:  # the directory of a test that passed may be gone
+            end_session(head)
 
 
 def _free_address() -> str:
