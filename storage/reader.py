@@ -369,7 +369,8 @@ class Reader(ABC):
         latest = f"SELECT * FROM alerts WHERE {scope.text} ORDER BY sid DESC LIMIT ?"  # noqa: S608 - conditions with marks
         rows = self._all(
             "SELECT account_sid, code, service_sid, count(*), min(at), max(at)"  # noqa: S608 - conditions with marks
-            f" FROM ({latest}) AS latest GROUP BY account_sid, code, service_sid ORDER BY max(at) DESC",
+            f" FROM ({latest}) AS latest GROUP BY account_sid, code, service_sid"
+            " ORDER BY max(at) DESC, account_sid, code, service_sid IS NOT NULL, service_sid",
             *scope.cells,
             most,
         )

@@ -134,7 +134,8 @@ def outbox_kinds(search: Search, wanted: OutboxFilter, *, most: int) -> OutboxKi
     text = (
         "SELECT account_sid, destination, date_died IS NOT NULL, last_error,"  # noqa: S608 - conditions with marks
         f" count(*), min(date_created), max(date_created) FROM ({oldest}) AS oldest"
-        " GROUP BY account_sid, destination, date_died IS NOT NULL, last_error ORDER BY count(*) DESC, destination"
+        " GROUP BY account_sid, destination, date_died IS NOT NULL, last_error"
+        " ORDER BY count(*) DESC, destination, account_sid IS NOT NULL, account_sid, date_died IS NOT NULL, last_error"
     )
     try:
         rows = [*search.timed(text, (*scope.cells, most))]
