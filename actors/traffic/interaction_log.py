@@ -22,12 +22,13 @@ from engine.core.model.sids import pack
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.store import Passed
 from engine.core.routing.decide import BUSY, STORE_DOWN
-from engine.core.routing.event_keys import event_key, key_of
-from engine.core.routing.legs import ENDED, apply_report, ends_call, is_open_call
+from engine.core.routing.event_keys import event_key, inbound_key, key_of
+from engine.core.routing.legs import ENDED, apply_report, ends_call, fits, is_open_call
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
 Answer = Callable[[Decision], None]
+AnswerReport = Callable[[ReportOutcome | None], None]
 
 _ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _VOICE: Final = Kind.VOICE
@@ -310,35 +311,21 @@ class InteractionLog:
         service = self.service_of(interaction.service_sid)
         return interaction if service is not None and service.callback_url is None else None
 
-    def take_at_hand(
-        self, report: LegReport, interaction: Interaction, answer: Callable[[ReportOutcome | None], None]
-    ) -> bool:
+    def take_at_hand(self, report: LegReport, interaction: Interaction, answer: AnswerReport) -> bool:
         """Commit what a report says of an interaction `at_hand`, its outbox entry's end too; False = nothing new."""
         outcome, change = apply_report(interaction, report, now=self._context.clock())
-        if change is None:
-            return False
-        answered = _Once(answer)
+        if change is not None:
+            self._commit_taken(report, interaction, outcome, change, answer, session_name=None)
+        return change is not None
 
-        def settled(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
-            answered.tell(outcome if is_done else None)
-
-        self.commit_report(
-            interaction, change, settled, answered.late, session_name=None, entries_done=_done_with(report)
-        )
-        return True
-
-    def answer_not_found(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def answer_not_found(self, report: LegReport, answer: AnswerReport) -> None:
         """Answer a report of what is not recorded here."""
         if report.kind is _VOICE:
             self._notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
         answer(ReportOutcome.NOT_FOUND)
 
     def take_report(
-        self,
-        report: LegReport,
-        interaction: Interaction,
-        session_name: str | None,
-        answer: Callable[[ReportOutcome | None], None],
+        self, report: LegReport, interaction: Interaction, session_name: str | None, answer: AnswerReport
     ) -> bool:
         """Decide what a report says of an interaction as it is now, and commit that.
 
@@ -351,7 +338,20 @@ class InteractionLog:
             self._notify(Code.INTERACTION_NOT_OPEN, report, interaction)
         if change is None:
             answer(outcome)
-            return True
+        else:
+            self._commit_taken(report, interaction, outcome, change, answer, session_name=session_name)
+        return True
+
+    def _commit_taken(  # noqa: PLR0917 - what was decided about what, and whom to answer
+        self,
+        report: LegReport,
+        interaction: Interaction,
+        outcome: ReportOutcome,
+        change: InteractionUpdated,
+        answer: AnswerReport,
+        *,
+        session_name: str | None,
+    ) -> None:
         answered = _Once(answer)
 
         def settled(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
@@ -359,10 +359,10 @@ class InteractionLog:
                 self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
             answered.tell(outcome if is_done else None)
 
+        entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
         self.commit_report(
-            interaction, change, settled, answered.late, session_name=session_name, entries_done=_done_with(report)
+            interaction, change, settled, answered.late, session_name=session_name, entries_done=entries_done
         )
-        return True
 
     def commit_report(
         self,
@@ -439,9 +439,8 @@ class InteractionLog:
         return None if session is None or session.is_expired(at) else session
 
     def _drop_in_flight(self, interaction: Interaction) -> None:
-        sid = interaction.sid
-        if self.in_flight.get(sid) is interaction:
-            del self.in_flight[sid]
+        if self.in_flight.get(interaction.sid) is interaction:
+            del self.in_flight[interaction.sid]
 
     def sid_of(self, report: LegReport) -> str | None:
         """Find the interaction that a report names, itself or by its event."""
@@ -472,42 +471,8 @@ class InteractionLog:
         )
 
 
-def _done_with(report: LegReport) -> tuple[EntrySettled, ...]:
-    """Return what ends with a report."""
-    return () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
-
-
-def fits(report: LegReport, interaction: Interaction) -> bool:
-    """Tell whether a report is of a leg of an interaction, and its reporter's own."""
-    if interaction.kind is not report.kind or report.account_sid not in (None, interaction.account_sid):
-        return False
-    if report.numbers and not _is_carried(report, interaction):
-        return False
-    if report.is_outbound:
-        leg = interaction.outbound
-        return leg.participant_sid is not None and leg.resource_sid in (None, report.resource_sid)
-    leg = interaction.inbound
-    is_named = not report.resource_sid and report.interaction_sid is not None
-    return leg.participant_sid is not None and (is_named or leg.resource_sid == report.resource_sid)
-
-
-def _is_carried(report: LegReport, interaction: Interaction) -> bool:
-    """Tell whether a leg is the affair of a carrier that carries some numbers only.
-
-    A message may leave by another carrier than it came by; that one has its interaction from us.
-    """
-    if interaction.proxy.startswith(report.numbers):
-        return True
-    return report.is_outbound and interaction.kind is not _VOICE
-
-
-def inbound_key(interaction: Interaction) -> str:
-    """Return the key of the event that became an interaction."""
-    return event_key(interaction.proxy, interaction.kind, interaction.inbound.resource_sid or "")
-
-
 def _sent_by(interaction: Interaction) -> str:
-    """Return the same with the sender."""
+    """Return the key of the event that became an interaction, and of whom it came."""
     return f"{inbound_key(interaction)} {interaction.inbound.participant_sid}"
 
 
@@ -528,7 +493,7 @@ class _Once:
 
     __slots__ = ("_answer", "_is_told")
 
-    def __init__(self, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def __init__(self, answer: AnswerReport) -> None:
         self._answer = answer
         self._is_told = False
 

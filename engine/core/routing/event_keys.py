@@ -6,7 +6,7 @@ accounts know nothing of each other.
 
 from typing import Final
 
-from engine.core.model.records import Address, Kind
+from engine.core.model.records import Address, Interaction, Kind
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.traffic import InboundEvent
 
@@ -21,3 +21,8 @@ def event_key(proxy: Address, kind: Kind, resource_sid: str) -> str:
 def key_of(event: InboundEvent) -> str:
     """Return the key of an event, whichever way its carrier writes the number."""
     return event_key(canonical(event.proxy), event.kind, event.resource_sid)
+
+
+def inbound_key(interaction: Interaction) -> str:
+    """Return the key of the event that became an interaction."""
+    return event_key(interaction.proxy, interaction.kind, interaction.inbound.resource_sid or "")

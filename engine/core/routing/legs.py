@@ -82,6 +82,30 @@ def read_status(word: str, kind: Kind) -> LegStatus:
     return status
 
 
+def fits(report: LegReport, interaction: Interaction) -> bool:
+    """Tell whether a report is of a leg of an interaction, and its reporter's own."""
+    if interaction.kind is not report.kind or report.account_sid not in (None, interaction.account_sid):
+        return False
+    if report.numbers and not _is_carried(report, interaction):
+        return False
+    if report.is_outbound:
+        leg = interaction.outbound
+        return leg.participant_sid is not None and leg.resource_sid in (None, report.resource_sid)
+    leg = interaction.inbound
+    is_named = not report.resource_sid and report.interaction_sid is not None
+    return leg.participant_sid is not None and (is_named or leg.resource_sid == report.resource_sid)
+
+
+def _is_carried(report: LegReport, interaction: Interaction) -> bool:
+    """Tell whether a leg is the affair of a carrier that carries some numbers only.
+
+    A message may leave by another carrier than it came by; that one has its interaction from us.
+    """
+    if interaction.proxy.startswith(report.numbers):
+        return True
+    return report.is_outbound and interaction.kind is not _VOICE
+
+
 def apply_report(
     interaction: Interaction, report: LegReport, *, now: float
 ) -> tuple[ReportOutcome, InteractionUpdated | None]:
