@@ -120,8 +120,7 @@ async def running_engine(
 
     With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
     (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
-    Nothing is answered before its tenure, until when another process may still be that host; of its machine `node`
-    tells.
+    Nothing is answered before its tenure: until then another process may be that host. `node` tells of its machine.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
@@ -166,9 +165,13 @@ async def running_engine(
             )
         )
         Watch(telemetry).node(node)
-        for warning in settings.warnings():
-            _log.warning("%s", warning)
+        _warn(settings)
         yield engine
+
+
+def _warn(settings: Settings) -> None:
+    for warning in settings.warnings():
+        _log.warning("%s", warning)
 
 
 def _ours(settings: Settings, peers: Peers | None) -> Callable[[str], bool]:

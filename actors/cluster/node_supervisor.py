@@ -88,9 +88,7 @@ class NodeSupervisor:
         self._monitor = HostMonitor(fleet, hosts, patience=patience, clock=clock, wall=wall)
         self._rows: ClusterRows | None = None
         self._read_at = 0.0  # when the rows were read
-        self._epochs: dict[
-            int, tuple[int, float]
-        ] = {}  # of places, and when, by the steady clock, they were read first
+        self._epochs: dict[int, tuple[int, float]] = {}  # of places, and when they were read first (steady clock)
         self._rows_wanted, self._hosts_wanted = asyncio.Event(), asyncio.Event()  # at once, not with the next beat
         self._nodes_seen: dict[str, tuple[int, float]] = {}  # their last beat, and when it was seen first
         self._actors = set(range(hosts))  # places of which there may be an actor here

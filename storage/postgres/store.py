@@ -19,9 +19,16 @@ from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
 from storage.postgres.apply import apply_group
 from storage.postgres.codec import shard_among
-from storage.postgres.connections import LIST_SECONDS, POINT_SECONDS, connect, conninfo_of, open_writer
+from storage.postgres.connections import (
+    LIST_SECONDS,
+    POINT_SECONDS,
+    WriterConnection,
+    connect,
+    conninfo_of,
+    open_writer,
+)
 from storage.postgres.errors import DatabaseUnreadable, reading
-from storage.postgres.places import attach_place, take_place
+from storage.postgres.places import Attached, attach_place, take_place
 from storage.postgres.reader import PostgresReader
 from storage.postgres.schema import migrate
 from storage.postgres.search import PostgresSearch, searching
@@ -99,20 +106,15 @@ class PostgresStore(GroupStore):
             with connect(conninfo, autocommit=False) as connection:
                 migrate(connection)
             with closing(open_writer(conninfo)) as connection:
-                not_before = 0.0
-                if shards is None:
-                    epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
-                else:
-                    epoch, not_before = attach_place(
-                        connection, place, node=node, tenure=tenure, lease_seconds=lease_seconds, steady=steady
-                    )
+                assigned = None if shards is None else tenure
+                attached = _attach(connection, place, node, assigned, lease_seconds=lease_seconds, steady=steady)
                 demand_complete(connection)
             transaction = PostgresTransaction(
                 lambda: open_writer(conninfo),
                 partial(apply_group, shard_of_entry=shard_among(shards)),
                 place=place,
-                epoch=epoch,
-                not_before=not_before,
+                epoch=attached.epoch,
+                not_before=attached.not_before,
                 fenced=fenced,
                 replicas=replicas,
                 lease_seconds=lease_seconds or inf,
@@ -213,3 +215,18 @@ class PostgresStore(GroupStore):
             answer.cancel()
             raise StoreUnreadable(f"The database has not answered for {self._patience:g} seconds")
         return answer.result()
+
+
+def _attach(
+    connection: WriterConnection,
+    place: int,
+    node: str,
+    assigned: Tenure | None,
+    *,
+    lease_seconds: float,
+    steady: Clock,
+) -> Attached:
+    """Take a place that was assigned to a node; None: the only one there is."""
+    if assigned is None:
+        return Attached(take_place(connection, place, node=node, lease_seconds=lease_seconds), 0.0)
+    return attach_place(connection, place, node=node, tenure=assigned, lease_seconds=lease_seconds, steady=steady)

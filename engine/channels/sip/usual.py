@@ -151,9 +151,8 @@ class _Found:
                 return 0
             size = stop - name
             if size == len(_BRANCH) and data[name:stop].lower() == _BRANCH:
-                self.branch = (
-                    data[stop + 1 : at] if at > stop else b""
-                )  # compiled, a slice may not end before it begins
+                # compiled, a slice may not end before it begins
+                self.branch = data[stop + 1 : at] if at > stop else b""
             elif size == len(_RPORT) and at == stop and data[name:stop].lower() == _RPORT:
                 self.port_at = stop - start
         return at
