@@ -117,18 +117,23 @@ async def test_it_starts_when_it_has_heard_what_the_hosts_have_in_common(tmp_pat
     assert len(report.certificate) == 64
 
 
+async def assert_strangers_are_refused(report: HostReport) -> None:
+    """Ask a host that listens, without the cluster's secret."""
+    directory = beat(peers=report.peers, certificate=report.certificate).directory
+    with (
+        closing(SocketPeers(0, secret=b"x" * 32, directory=lambda: directory, timeout_seconds=SECONDS)) as stranger,
+        pytest.raises(PeerUnavailable),
+    ):
+        await stranger.ask(1, b"anything")
+
+
 async def test_others_of_the_cluster_ask_it_and_nobody_else_does(tmp_path: Path, database: str) -> None:
     """They have the secret."""
     await assigned_to(database, "a")
     host = host_of(settings_of(tmp_path, database))
     async with started(host):
         report = await reported(host, listens)
-        directory = beat(peers=report.peers, certificate=report.certificate).directory
-        with (
-            closing(SocketPeers(0, secret=b"x" * 32, directory=lambda: directory, timeout_seconds=SECONDS)) as stranger,
-            pytest.raises(PeerUnavailable),
-        ):
-            await stranger.ask(1, b"anything")
+        await assert_strangers_are_refused(report)
 
 
 async def test_its_metrics_tell_of_its_supervisor_and_of_strangers(tmp_path: Path, database: str) -> None:
@@ -137,12 +142,7 @@ async def test_its_metrics_tell_of_its_supervisor_and_of_strangers(tmp_path: Pat
     host = host_of(settings_of(tmp_path, database))
     async with started(host), httpx.AsyncClient(verify=NO_TLS) as http:
         report = await reported(host, listens)
-        directory = beat(peers=report.peers, certificate=report.certificate).directory
-        with (
-            closing(SocketPeers(0, secret=b"x" * 32, directory=lambda: directory, timeout_seconds=SECONDS)) as stranger,
-            pytest.raises(PeerUnavailable),
-        ):
-            await stranger.ask(1, b"anything")
+        await assert_strangers_are_refused(report)
         host.report(msgspec.structs.replace(beat(), takeovers=2, rows_age_seconds=40.0))
         page = (await http.get(f"{report.http}/metrics")).text
     shown = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
