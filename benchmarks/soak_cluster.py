@@ -8,7 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -43,8 +43,8 @@ class Soaked(Protocol):
         """A URL at which REST answers now."""
 
     @property
-    def feed(self) -> tuple[str, int]:
-        """Where the feed of some host listens."""
+    def feeds(self) -> Sequence[tuple[str, int]]:
+        """Where the feed of some host listens, on each machine."""
 
     async def strike(self, turn: int) -> None:
         """Kill something, another thing each turn."""
@@ -94,10 +94,10 @@ class Cluster:
         return self._address
 
     @property
-    def feed(self) -> tuple[str, int]:
+    def feeds(self) -> list[tuple[str, int]]:
         """Where the feed of the first host listens."""
         address = ListenAddress.parse(read_record(self.data_dir, self.hosts).directory.hosts[0].feed)
-        return address.host, address.port
+        return [(address.host, address.port)]
 
     async def strike(self, turn: int) -> None:
         """Kill a host's process with -9, each in turn."""

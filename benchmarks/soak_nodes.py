@@ -39,10 +39,10 @@ class NodeCluster:
         return self._answering.address
 
     @property
-    def feed(self) -> tuple[str, int]:
-        """Where the feed of the first host listens."""
-        address = ListenAddress.parse(self._site.places()[0].told["feed"])
-        return address.host, address.port
+    def feeds(self) -> list[tuple[str, int]]:
+        """Where the feed of the first host listens, on whichever machine it is."""
+        addresses = [ListenAddress.parse(node.feed) for node in self._site.nodes]
+        return [(address.host, address.port) for address in addresses]
 
     async def strike(self, turn: int) -> None:
         """Lose the node of a host, each in turn; it is back when its hosts are served elsewhere."""

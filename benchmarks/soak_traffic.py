@@ -145,7 +145,7 @@ class Traffic:
         auth = (shop.account_sid, shop.token)
         self._http = httpx.AsyncClient(auth=auth, verify=NO_TLS, timeout=60, limits=limits)
         self._path = f"/v1/Services/{shop.service_sid}/Sessions"
-        self.feed = FeedClient(cluster.feed, key=shop.account_sid, secret=shop.token, wants=WANTS, settings=PATIENT)
+        self.feed = FeedClient(*cluster.feeds, key=shop.account_sid, secret=shop.token, wants=WANTS, settings=PATIENT)
 
     async def __aenter__(self) -> Self:
         """Connect to the feed."""

@@ -25,16 +25,16 @@ class FeedClient:
 
     def __init__(
         self,
-        address: tuple[str, int],
-        *,
+        *addresses: tuple[str, int],
         key: str,
         secret: str,
         wants: tuple[str, ...] = tuple(FIELDS),
         tls: ssl.SSLContext | None = None,
         settings: ClientSettings | None = None,
     ) -> None:
-        """Speak to the host at an address, and from there to its cluster.
+        """Speak to a host at one of the addresses, and from there to its cluster.
 
+        The addresses are tried again while no host answers that the cluster has named: give one of each machine.
         `wants` are the fields of a decision, in order; "outcome" is added at the end where it is not among them.
         """
         self.fields = wants if "outcome" in wants else (*wants, "outcome")
@@ -43,8 +43,9 @@ class FeedClient:
         self._outcome = self.fields.index("outcome")
         hello = Hello(VERSION, key, secret, self.fields)
         self._parts = LinkParts(hello, tls, self._settings, self._answered, self._welcomed, self._heard, self._refuse)
-        self._seed = Link(address, self._parts)
-        self._links: dict[tuple[str, int], Link] = {address: self._seed}
+        self._addresses = addresses
+        self._links = {address: Link(address, self._parts) for address in addresses}
+        self._seed = self._links[addresses[0]]
         self._tasks: dict[Link, asyncio.Task[None]] = {}
         self._owners: list[Link | None] = [self._seed]
         self._place = Placement(1)
@@ -59,7 +60,8 @@ class FeedClient:
 
     async def __aenter__(self) -> Self:
         """Connect; raises FeedRefused, or TimeoutError when nobody answers within the patience."""
-        self._run(self._seed)
+        for link in self._links.values():
+            self._run(link)
         self._sweeper = asyncio.create_task(self._sweep())
         try:
             async with asyncio.timeout(self._settings.patience_seconds):
@@ -248,6 +250,10 @@ class FeedClient:
             for link in list(self._links.values()):
                 for pending in link.take_overdue(loop.time()):
                     self._done(pending, None)
+            if not any(link.is_open for link in self._links.values()):
+                for address in self._addresses:
+                    if address not in self._links:
+                        self._open(address)
 
 
 def _address(text: str) -> tuple[str, int] | None:

@@ -51,11 +51,11 @@ def status(number: int = 1) -> Status:
 
 @asynccontextmanager
 async def client_of(
-    running: Running, settings: ClientSettings = QUICK, *, key: str = KEY, secret: str = SECRET
+    *running: Running, settings: ClientSettings = QUICK, key: str = KEY, secret: str = SECRET
 ) -> AsyncIterator[FeedClient]:
     """Return a client that wants outcome and number."""
-    address = ("127.0.0.1", running.port)
-    async with FeedClient(address, key=key, secret=secret, wants=("outcome", "to"), settings=settings) as client:
+    addresses = [("127.0.0.1", one.port) for one in running]
+    async with FeedClient(*addresses, key=key, secret=secret, wants=("outcome", "to"), settings=settings) as client:
         yield client
 
 
@@ -76,7 +76,10 @@ async def test_events_are_answered_in_their_order() -> None:
         status(),
         Call(SENDER, "", "CA3"),
     ]
-    async with feeding() as running, client_of(running, msgspec.structs.replace(QUICK, batch_events=2)) as client:
+    async with (
+        feeding() as running,
+        client_of(running, settings=msgspec.structs.replace(QUICK, batch_events=2)) as client,
+    ):
         said = await client.ask(events)
 
     assert tuples(said[:5]) == [TO, NOBODY, TO, TO, "recorded"]
@@ -98,7 +101,7 @@ async def test_an_answer_that_comes_later_finds_its_event() -> None:
 async def test_thousands_are_sent_without_waiting_for_each_other() -> None:
     """More than the window of the server holds."""
     settings = msgspec.structs.replace(QUICK, batch_events=16)
-    async with feeding(FeedSettings(feed_window_frames=3)) as running, client_of(running, settings) as client:
+    async with feeding(FeedSettings(feed_window_frames=3)) as running, client_of(running, settings=settings) as client:
         said = await client.ask(call(number) for number in range(3_000))
 
     assert tuples(said) == [TO] * 3_000
@@ -107,7 +110,10 @@ async def test_thousands_are_sent_without_waiting_for_each_other() -> None:
 
 async def test_no_more_than_so_many_wait_for_answers() -> None:
     """A client that is ahead of its server is held up, and its memory bounded."""
-    async with feeding() as running, client_of(running, msgspec.structs.replace(QUICK, most_waiting=10)) as client:
+    async with (
+        feeding() as running,
+        client_of(running, settings=msgspec.structs.replace(QUICK, most_waiting=10)) as client,
+    ):
         running.plane.is_holding_commits = True
         asking = asyncio.create_task(client.ask(call(number) for number in range(100)))
         await until(lambda: len(running.plane.events) == 10)
@@ -161,7 +167,7 @@ async def test_a_status_that_could_not_be_kept_is_sent_again() -> None:
 async def test_patience_ends() -> None:
     """Then the last answer is the answer; and None, where there was none."""
     impatient = msgspec.structs.replace(QUICK, patience_seconds=0.1)
-    async with feeding() as running, client_of(running, impatient) as client:
+    async with feeding() as running, client_of(running, settings=impatient) as client:
         running.plane.decide = lambda _: BUSY
         (busy,) = await client.ask([call()])
         await running.server.stop(0.01)
@@ -206,7 +212,7 @@ async def test_what_is_sent_while_the_connection_goes_waits_for_the_next_one() -
 async def test_a_server_that_says_nothing_is_left() -> None:
     """One that owes answers; the events go over a new connection."""
     settings = msgspec.structs.replace(QUICK, silence_seconds=0.1)
-    async with feeding() as running, client_of(running, settings) as client:
+    async with feeding() as running, client_of(running, settings=settings) as client:
         running.plane.is_holding_commits = True
         asking = asyncio.create_task(client.ask([call()]))
         await until(lambda: len(running.plane.events) == 2)
@@ -371,6 +377,23 @@ async def test_a_host_that_is_gone_is_left_out_until_it_is_back() -> None:
         await ask_all(client)
 
         assert together.reached()[0] == set(NUMBERS)
+
+
+async def test_hosts_that_have_all_moved_are_found_by_the_addresses_that_were_given() -> None:
+    """Those of their last machine are dead, and nobody is left who would tell of the new ones."""
+    async with cluster(2) as together, feeding() as other, client_of(together.hosts[0], other) as client:
+        elsewhere = Cluster([other])
+        elsewhere.announce(epoch=1)
+        together.announce(epoch=2)
+        await client.ask([call()])
+        await all_open(client, 2)
+        await until(lambda: other.server.connections == 0)
+        for host in together.hosts:
+            await host.server.stop(0.01)
+        elsewhere.announce(epoch=3)
+        await ask_all(client)
+
+        assert {event.proxy for event in other.plane.events} >= set(NUMBERS)
 
 
 def test_a_client_always_hears_the_outcome() -> None:
