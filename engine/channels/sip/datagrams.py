@@ -6,6 +6,7 @@ Linux alone has the calls. Source: recvmmsg(2), sendmmsg(2), ip(7), ipv6(7).
 import ctypes
 import errno
 import socket
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -19,68 +20,48 @@ Datagram = tuple[bytes, bytes]
 """Its octets, and the address at the other end as the kernel writes it."""
 
 
-class _Part(ctypes.Structure):
-    """`struct iovec`."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """`struct msghdr`."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("parts", ctypes.POINTER(_Part)),
-        ("part_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """`struct mmsghdr`."""
-
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
-
-
 class _Slots:
     """Room for the datagrams of one call; the system gives the pages that are touched."""
 
     def __init__(self, name_bytes: int) -> None:
-        self._octets, self._names = bytearray(MOST * MAX_DATAGRAM_BYTES), bytearray(MOST * name_bytes)
         self._name_bytes = name_bytes
-        self._data = memoryview(self._octets)
-        messages, parts = bytearray(MOST * ctypes.sizeof(_Message)), bytearray(MOST * ctypes.sizeof(_Part))
-        self.messages = (_Message * MOST).from_buffer(messages)
-        self._received = memoryview(messages).cast("I")[
-            _Message.length.offset // _UINT :: ctypes.sizeof(_Message) // _UINT
-        ]
+        self._slot_bytes = name_bytes + MAX_DATAGRAM_BYTES
+        self._room = bytearray(MOST * self._slot_bytes)
+        """For each the address, then the octets."""
+        self._layouts: dict[int, struct.Struct] = {}
+        """Of a slot, by the octets of its datagram."""
+        self._messages, self._parts = bytearray(MOST * _MESSAGE.size), bytearray(MOST * _PART.size)
+        self.messages = _address_of(self._messages)
+        self._received = memoryview(self._messages).cast("I")[_MESSAGE_LENGTH :: _MESSAGE.size // _UINT_BYTES]
         """Octets of each after a call that receives."""
-        self._sent = memoryview(parts).cast("P")[1::2]
+        self._sent = memoryview(self._parts).cast("P")[1::2]
         """Octets of each before a call that sends."""
-        octets, names = (ctypes.addressof(ctypes.c_char.from_buffer(one)) for one in (self._octets, self._names))
-        self._parts = (_Part * MOST).from_buffer(parts)
+        room, parts = _address_of(self._room), _address_of(self._parts)
         for place in range(MOST):
-            self._parts[place] = _Part(octets + place * MAX_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES)
-            part = ctypes.pointer(self._parts[place])
-            self.messages[place] = _Message(_Header(names + place * name_bytes, name_bytes, part, 1))
+            name, part = room + place * self._slot_bytes, place * _PART.size
+            _PART.pack_into(self._parts, part, name + name_bytes, MAX_DATAGRAM_BYTES)
+            header = (name, name_bytes, parts + part, 1, 0, 0, 0)
+            _MESSAGE.pack_into(self._messages, place * _MESSAGE.size, *header, 0)
 
     def put(self, place: int, datagram: Datagram) -> None:
         """Write a datagram into a place."""
         data, name = datagram
-        start, size = place * MAX_DATAGRAM_BYTES, len(data)
-        self._data[start : start + size] = data
-        start = place * self._name_bytes
-        self._names[start : start + self._name_bytes] = name
+        size = len(data)
+        self._layout(size).pack_into(self._room, place * self._slot_bytes, name, data)
         self._sent[place] = size
 
     def get(self, place: int) -> Datagram:
         """Read the datagram at a place."""
-        start, name = place * MAX_DATAGRAM_BYTES, place * self._name_bytes
-        data = self._data[start : start + self._received[place]].tobytes()
-        return data, bytes(self._names[name : name + self._name_bytes])
+        name, data = self._layout(self._received[place]).unpack_from(self._room, place * self._slot_bytes)
+        return data, name
+
+    def _layout(self, size: int) -> struct.Struct:
+        found = self._layouts.get(size)
+        if found is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            found = self._layouts[size] = struct.Struct(f"{self._name_bytes}s{size}s")
+        return found
 
 
 class Batches:
@@ -90,6 +71,9 @@ class Batches:
         """Use a bound socket of IPv4 or IPv6."""
         library = ctypes.CDLL(None, use_errno=True)
         self._receive, self._send = library.recvmmsg, library.sendmmsg
+        address, count, number = ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
+        self._receive.argtypes = (number, address, count, number, address)
+        self._send.argtypes = (number, address, count, number)
         self._descriptor = bound.fileno()
         name_bytes = _NAME_BYTES[bound.family]
         self._received, self._sent = _Slots(name_bytes), _Slots(name_bytes)
@@ -97,7 +81,7 @@ class Batches:
     def receive(self) -> list[Datagram]:
         """Return what has come, `MOST` at the most; nothing also where the system tells of an error, such as ICMP's."""
         slots = self._received
-        count = self._receive(self._descriptor, slots.messages, MOST, socket.MSG_DONTWAIT, None)
+        count: int = self._receive(self._descriptor, slots.messages, MOST, socket.MSG_DONTWAIT, None)
         return [slots.get(place) for place in range(count)]
 
     def send(self, datagrams: Sequence[Datagram]) -> int:
@@ -121,6 +105,16 @@ def source_of(name: bytes) -> tuple[str, int]:
     return socket.inet_ntop(family, octets), int.from_bytes(name[2:4], "big")
 
 
-_UINT: Final = ctypes.sizeof(ctypes.c_uint)
+def _address_of(room: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(room))
+
+
+_MOST_LAYOUTS: Final = 4_096
+_PART: Final = struct.Struct("@PN")
+"""`struct iovec`: where, how many octets."""
+_MESSAGE: Final = struct.Struct("@PIPNPNi0P I0P")
+"""`struct mmsghdr`: name and its length, parts and how many, control and its length, flags; then octets of all."""
+_UINT_BYTES: Final = struct.calcsize("I")
+_MESSAGE_LENGTH: Final = struct.calcsize("@PIPNPNi0P") // _UINT_BYTES
 _NAME_BYTES: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _WITHOUT_ROOM: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
