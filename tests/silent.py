@@ -46,16 +46,16 @@ class SilentObserver:
 class SilentSipObserver:
     """Satisfies the port `SipObserver`."""
 
-    def sip_requested(self, peer: str, method: str) -> None:
+    def sip_requested(self, peer: str, method: str, times: int) -> None:
         """Ignore it."""
 
     def sip_repeated(self, peer: str) -> None:
         """Ignore it."""
 
-    def sip_answered(self, peer: str, status: int) -> None:
+    def sip_answered(self, peer: str, status: int, times: int) -> None:
         """Ignore it."""
 
-    def sip_decided(self, seconds: float) -> None:
+    def sip_decided(self, seconds: float, times: int) -> None:
         """Ignore it."""
 
     def sip_dropped(self, problem: SipProblem) -> None:

@@ -8,8 +8,9 @@ import msgspec
 from engine.api.admin.list_shapes import SessionLine, SessionPage, SessionQuery
 from engine.api.admin.shapes import DecisionShape, ExplanationShape, SessionReport
 from engine.channels.sip.answers import PHRASES
-from engine.channels.sip.decisions import AnswerStyle, answer_to
+from engine.channels.sip.decisions import answer_to
 from engine.channels.sip.peers import peer_of
+from engine.channels.sip.styles import AnswerStyle
 from engine.cli.batches import batch
 from engine.cli.client import AdminClient, Named, Query, query_of, the_service, with_admin
 from engine.cli.durations import read_duration

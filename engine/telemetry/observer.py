@@ -278,26 +278,26 @@ class Telemetry:
                 self._sip_answers.counts.setdefault((peer, status), 0)
             self._sip_repeats.counts.setdefault((peer,), 0)
 
-    def sip_requested(self, peer: str, method: str) -> None:
-        """Count a request."""
-        self._sip_requests.counts[peer, method] += 1
+    def sip_requested(self, peer: str, method: str, times: int) -> None:
+        """Count requests."""
+        self._sip_requests.counts[peer, method] += times
 
     def sip_repeated(self, peer: str) -> None:
         """Count an INVITE that came before."""
         self._sip_repeats.counts[(peer,)] += 1
 
-    def sip_answered(self, peer: str, status: int) -> None:
-        """Count an answer."""
-        self._sip_answers.counts[peer, str(status)] += 1
+    def sip_answered(self, peer: str, status: int, times: int) -> None:
+        """Count answers."""
+        self._sip_answers.counts[peer, str(status)] += times
 
     def sip_answers(self, peer: str) -> dict[str, int]:
         """Return how many answers of each status a peer got."""
         counts = self._sip_answers.counts
         return {status: int(count) for (name, status), count in sorted(counts.items()) if name == peer and count}
 
-    def sip_decided(self, seconds: float) -> None:
-        """Count how long a call waited for its answer."""
-        self._sip_seconds.observe(seconds)
+    def sip_decided(self, seconds: float, times: int) -> None:
+        """Count how long calls waited for their answers."""
+        self._sip_seconds.observe(seconds, times)
 
     def sip_dropped(self, problem: SipProblem) -> None:
         """Count a message or connection that was dropped, or could not be read."""

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from engine.channels.sip.answers import Answering
-from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.redirector import Redirector
+from engine.channels.sip.styles import AnswerStyle
 from engine.channels.sip.switches import Arrival, Peer
 from engine.core.routing.traffic import Decision, InboundEvent
 from tests.actors.stores import WAIT_SECONDS
@@ -49,7 +49,8 @@ async def asked_over_sip(hosts: Receive, event: InboundEvent) -> tuple[int, str,
         b"CSeq: 1 INVITE",
         start=f"INVITE sip:{event.proxy}@h SIP/2.0".encode(),
     )
-    redirector.take(question, Arrival(peer, ("192.0.2.1", 5060), is_reliable=True, reply=answer.set_result))
+    arrival = Arrival(peer, ("192.0.2.1", 5060), is_reliable=True, reply=answer.set_result)
+    redirector.take(question, arrival, now=0.0)
     line, *lines = (await asyncio.wait_for(answer, WAIT_SECONDS)).decode().split("\r\n")
     headers = dict(one.partition(": ")[::2] for one in lines)
     dialled = headers.get("Contact", "").partition("sip:")[2].partition("@")[0]

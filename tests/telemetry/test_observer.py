@@ -98,10 +98,10 @@ def test_switches_are_counted_by_their_names_in_the_settings(telemetry: Telemetr
     telemetry.expect_sip_peers(["west"])
     before = series(telemetry, "maskline_sip_requests_total")
 
-    observer.sip_requested("west", "INVITE")
+    observer.sip_requested("west", "INVITE", 1)
     observer.sip_repeated("west")
-    observer.sip_answered("west", 302)
-    observer.sip_decided(0.15)
+    observer.sip_answered("west", 302, 1)
+    observer.sip_decided(0.15, 1)
     observer.sip_dropped(SipProblem.STRANGER)
 
     assert before == {'{method="INVITE",peer="west"}': 0, '{method="OPTIONS",peer="west"}': 0}

@@ -5,13 +5,15 @@ remembered. Source: RFC 3261 8.2.6, 8.2.7, 17.2 and 18.2.1; RFC 3581.
 """
 
 import hashlib
-from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Final
 
-from engine.channels.sip.requests import Echo, Request
+from librt.strings import BytesWriter
 
-ALLOW = "Allow: INVITE, ACK, CANCEL, OPTIONS"
-"""Header of answers to OPTIONS and to methods that are not taken."""
+from engine.channels.sip.requests import Echo, Request, Seen
+
+ALLOW = "\r\nAllow: INVITE, ACK, CANCEL, OPTIONS"
+"""Header line of answers to OPTIONS and to methods that are not taken."""
 
 PHRASES = {
     100: "Trying",
@@ -41,78 +43,75 @@ class Answering:
     __slots__ = ("_keyed",)
 
     def __init__(self, key: bytes) -> None:
-        """Tag answers with a key of 16 to 64 bytes; servers that answer for one another share it."""
-        self._keyed = hashlib.blake2s(key=key, digest_size=8)
+        """Tag answers with a key of 16 to 32 bytes; servers that answer for one another share it."""
+        # Data behind the key has that hashed here: a copy has nothing to hash but its own.
+        self._keyed = hashlib.blake2s(b"To", key=key, digest_size=8)
 
-    def answer(
-        self, request: Request, status: int, source: tuple[str, int], *, headers: Sequence[str] = (), reason: str = ""
-    ) -> bytes:
-        """Return an answer to a request that came from an address and port; `headers` are whole lines."""
+    def answer(self, request: Request, status: int, seen: Seen, *, lines: bytes = b"", reason: str = "") -> bytes:
+        """Return an answer to a request that was seen to come from somewhere; `lines` are whole, an end before each."""
         tag = b"" if request.to_tag or status == _TRYING else self._tag(request)
-        return answer(request.echo, status, source, headers=headers, reason=reason, tag=tag)
+        return answer(request.echo, status, seen, lines=lines, reason=reason, tag=tag)
 
     def _tag(self, request: Request) -> bytes:
-        echo = request.echo
-        branch = b"" if echo.via is None else echo.via.branch
-        parts = (echo.call_id, request.from_tag, str(request.cseq_number).encode(), branch)
         tag = self._keyed.copy()
-        tag.update(b"\0".join(parts))
+        tag.update(request.identity)
         return tag.hexdigest().encode()
 
 
-def answer(
-    echo: Echo,
-    status: int,
-    source: tuple[str, int],
-    *,
-    headers: Sequence[str] = (),
-    reason: str = "",
-    tag: bytes = b"",
-) -> bytes:
+def answer(echo: Echo, status: int, seen: Seen, *, lines: bytes = b"", reason: str = "", tag: bytes = b"") -> bytes:
     """Return an answer made of what could be read of a request; a header that is missing there is missing here."""
-    start = f"SIP/2.0 {status} {reason}\r\nVia: ".encode() if reason else _STARTS[status]
-    vias, sender, to, call_id, cseq = echo.vias, echo.sender, echo.to, echo.call_id, echo.cseq
-    return b"".join(
-        (
-            start,
-            _seen_from(echo, *source),
-            b"\r\nVia: ".join((b"", *vias[1:])) if len(vias) > 1 else b"",
-            b"\r\nFrom: " if sender else b"",
-            sender,
-            b"\r\nTo: " if to else b"",
-            to,
-            b";tag=" if tag and to else b"",
-            tag if to else b"",
-            b"\r\nCall-ID: " if call_id else b"",
-            call_id,
-            b"\r\nCSeq: " if cseq else b"",
-            cseq,
-            "\r\n".join(("", *headers)).encode(),
-            b"\r\nContent-Length: 0\r\n\r\n",
-        )
-    )
+    out = BytesWriter()
+    out.write(f"SIP/2.0 {status} {reason}\r\nVia: ".encode() if reason else _STARTS[status])
+    _write_hop(out, echo, seen)
+    for value in echo.vias[1:]:
+        out.write(b"\r\nVia: ")
+        out.write(value)
+    if echo.sender:
+        out.write(b"\r\nFrom: ")
+        out.write(echo.sender)
+    if echo.to:
+        out.write(b"\r\nTo: ")
+        out.write(echo.to)
+        if tag:
+            out.write(b";tag=")
+            out.write(tag)
+    if echo.call_id:
+        out.write(b"\r\nCall-ID: ")
+        out.write(echo.call_id)
+    if echo.cseq:
+        out.write(b"\r\nCSeq: ")
+        out.write(echo.cseq)
+    out.write(lines)
+    out.write(b"\r\nContent-Length: 0\r\n\r\n")
+    return out.getvalue()
 
 
-def _seen_from(echo: Echo, host: str, port: int) -> bytes:
-    """Return the first Via value with the address that its hop was seen to send from."""
+def _write_hop(out: BytesWriter, echo: Echo, seen: Seen) -> None:
+    """Write the first Via value with the address that its hop was seen to send from."""
     value, via = echo.vias[0], echo.via
+    host, port = seen
     if via is None or (not via.port_at and _names(via.host, host)):
-        return value
-    seen = b";received=" + host.encode() + value[via.end :]
-    if not via.port_at:
-        return value[: via.end] + seen
-    return value[: via.port_at] + b"=" + str(port).encode() + value[via.port_at : via.end] + seen
+        out.write(value)
+        return
+    if via.port_at:
+        out.write(value[: via.port_at])
+        out.write(b"=")
+        out.write(port)
+    out.write(value[via.port_at : via.end])
+    out.write(b";received=")
+    out.write(host)
+    out.write(value[via.end :])
 
 
-def _names(given: bytes, host: str) -> bool:
+def _names(given: bytes, host: bytes) -> bool:
     """Tell whether a hop names itself by the address that it sends from."""
-    if given == host.encode() or ":" not in host:  # an address of IPv4 is written in one way only
-        return given == host.encode()
+    if given == host or b":" not in host:  # an address of IPv4 is written in one way only
+        return given == host
     try:
-        return ip_address(given.decode("ascii", "replace").strip("[]")) == ip_address(host)
+        return ip_address(given.decode("ascii", "replace").strip("[]")) == ip_address(host.decode())
     except ValueError:
         return False
 
 
-_STARTS = {status: f"SIP/2.0 {status} {phrase}\r\nVia: ".encode() for status, phrase in PHRASES.items()}
-_TRYING = 100
+_STARTS: Final = {status: f"SIP/2.0 {status} {phrase}\r\nVia: ".encode() for status, phrase in PHRASES.items()}
+_TRYING: Final = 100

@@ -9,7 +9,7 @@ from typing import Final
 
 from engine.channels.sip.addresses import BadAddress, number_in, number_of, read_address, split_addresses
 from engine.channels.sip.requests import HeaderAddress, Request
-from engine.channels.sip.switches import Trust
+from engine.channels.sip.styles import Trust
 
 ANONYMOUS: Final = "anonymous"
 """The sender of a call whose number is withheld: a stranger everywhere."""

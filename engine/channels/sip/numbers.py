@@ -1,18 +1,19 @@
 """How one peer writes numbers, and what they are in E.164; pure.
 
-What can mean no number, or more than one, is none: the call is refused, not sent to a guess. Source: RFC 3966; which
-prefixes and lengths a country has is libphonenumber's knowledge.
+What can mean no number, or more than one, is none: the call is refused, not sent to a guess. mypyc compiles this.
+Source: RFC 3966; which prefixes and lengths a country has is libphonenumber's knowledge.
 """
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
-import msgspec
 import phonenumbers
+from mypy_extensions import i64
 from phonenumbers import NumberParseException, PhoneNumberFormat
 
+from engine.channels.sip.styles import NumberForms
 from engine.core.numbers.e164 import canonical
 
 ReadNumber = Callable[[str], str | None]
@@ -22,26 +23,31 @@ REMEMBERED: Final = 16_384
 """Numbers of one peer whose reading is kept: libphonenumber takes a tenth of a millisecond for one."""
 
 
-class NumberForms(msgspec.Struct, frozen=True, kw_only=True):
-    """The forms of one peer, besides `+` and `00` with the country code, and short codes."""
-
-    national: str = ""
-    """ISO country whose national and international prefixes it dials; empty = it writes no national numbers."""
-    plus_missing: bool = False
-    """It writes the country code without `+`."""
-
-
 def reader(forms: NumberForms) -> ReadNumber:
     """Return what reads the numbers of a peer."""
-    by_digits = lru_cache(REMEMBERED)(lambda digits: _read_digits(digits, forms))
+    by_digits = lru_cache(REMEMBERED)(partial(_read_digits, forms))
+    return partial(_read, by_digits)
 
-    def read(text: str) -> str | None:
-        number = canonical(text)
-        if number.startswith("+"):
-            return number if _E164(number) else None
-        return by_digits(number)
 
-    return read
+def _read(by_digits: ReadNumber, text: str) -> str | None:
+    number = canonical(text)
+    if number.startswith("+"):
+        return number if _is_e164(number) else None
+    return by_digits(number)
+
+
+def _is_e164(number: str) -> bool:
+    """Tell whether a plus and digits are a number."""
+    size: i64 = len(number)
+    if not _FEWEST < size <= _MOST or number[1] == "0":
+        return False
+    place: i64 = 1
+    while place < size:
+        digit: i64 = ord(number[place]) - _ZERO
+        if digit < 0 or digit > 9:  # noqa: PLR2004 - a digit
+            return False
+        place += 1
+    return True
 
 
 def without_prefix(number: str, prefixes: tuple[str, ...]) -> str:
@@ -50,7 +56,7 @@ def without_prefix(number: str, prefixes: tuple[str, ...]) -> str:
     return number[len(found) :]
 
 
-def _read_digits(digits: str, forms: NumberForms) -> str | None:
+def _read_digits(forms: NumberForms, digits: str) -> str | None:
     """Read what has no `+`."""
     readings = set()
     if forms.national and (number := _valid(digits, forms.national)):
@@ -74,9 +80,12 @@ def _valid(text: str, country: str | None) -> str:
     if not phonenumbers.is_valid_number(number):
         return ""
     found = canonical(phonenumbers.format_number(number, PhoneNumberFormat.E164))
-    return found if _E164(found) else ""  # a few of libphonenumber's are longer than E.164 has it
+    return found if _is_e164(found) else ""  # a few of libphonenumber's are longer than E.164 has it
 
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch
+_ZERO: Final = 0x30
+_FEWEST: Final = 7
+_MOST: Final = 16
+"""Characters of a number, the plus among them: more than the first, and no more than the second."""
 _COUNTRY_AND_NUMBER = re.compile(r"[1-9][0-9]{8,14}").fullmatch
 _SHORT_CODE = re.compile(r"[0-9]{3,8}").fullmatch

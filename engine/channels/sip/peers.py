@@ -1,11 +1,11 @@
-"""Which switch a message is of, and whether it may ask yet another time; told the time, sans-IO."""
+"""Which switch a message is of, and whether it may ask once more; told the time, sans-IO. mypyc compiles this."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from engine.channels.sip.decisions import AnswerStyle
-from engine.channels.sip.numbers import NumberForms, reader
-from engine.channels.sip.switches import Peer, Trust
+from engine.channels.sip.numbers import reader
+from engine.channels.sip.styles import AnswerStyle, NumberForms, Trust
+from engine.channels.sip.switches import Peer
 from engine.channels.sip.tables import Network, SipPeerSettings
 from engine.core.rate import SlidingWindow
 

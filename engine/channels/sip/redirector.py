@@ -5,14 +5,16 @@ Told of each whole message and of the time; sockets are its listeners' affair. S
 """
 
 import hashlib
-import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, final
+
+from mypy_extensions import i64
 
 from engine.channels.sip.addresses import scheme
 from engine.channels.sip.answers import ALLOW, Answering, answer
 from engine.channels.sip.callers import caller, number_reached
+from engine.channels.sip.counts import Counts
 from engine.channels.sip.decisions import (
     HOST_NOT_READY,
     NO_SUCH_NUMBER,
@@ -21,9 +23,10 @@ from engine.channels.sip.decisions import (
     answer_to,
 )
 from engine.channels.sip.message import read_message
-from engine.channels.sip.requests import Dropped, Key, Malformed, Request
+from engine.channels.sip.octets import VISIBLE, end_of
+from engine.channels.sip.requests import Dropped, Malformed, Request
 from engine.channels.sip.switches import Arrival
-from engine.channels.sip.transactions import Recent, Send, State, Transaction, Transactions
+from engine.channels.sip.transactions import Key, Recent, Send, State, Transaction, Transactions
 from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.records import Address, DebuggerEvent, Kind
 from engine.core.ports.observing import SipObserver, SipProblem, TrafficMeter
@@ -60,6 +63,7 @@ class Redirector:
         self._data = data
         self._observer = observer
         self._meter = meter
+        self._counts = Counts(observer, meter, monotonic)
         self._recent = Recent()
         self._pinged: dict[tuple[str, int], float] = {}
         self._untold: set[tuple[str, int]] | None = None
@@ -70,8 +74,8 @@ class Redirector:
         self._deadline_seconds = deadline_seconds
         self._transactions = Transactions(most=most_waiting)
         self._waiting: dict[Key, _Waiting] = {}
-        self._unacknowledged: set[Key] = set()
-        """Those of them whose answer is repeated until its ACK."""
+        self._unacknowledged: dict[bytes, set[Key]] = {}
+        """Those of them whose answer is repeated until its ACK, by Call-ID."""
 
     @property
     def waiting(self) -> int:
@@ -94,33 +98,46 @@ class Redirector:
             since = self._monotonic() - PING_SECONDS
             self._untold = {source for source, at in self._pinged.items() if at >= since}
 
-    def take(self, data: bytes, arrival: Arrival) -> None:
-        """Take one whole message of a peer; it is answered at once, after its commit, or never."""
-        if not self._unacknowledged and data.startswith(b"ACK "):  # of an answer that nobody would repeat
-            self._observer.sip_requested(arrival.peer.name, "ACK")
+    def take(self, data: bytes, arrival: Arrival, *, now: float) -> None:
+        """Take one whole message of a peer, read at a time; it is answered at once, after its commit, or never."""
+        if data.startswith(b"ACK ") and not self._may_be_awaited(data):
+            self._counts.requested(arrival.peer.name, "ACK")
             return
         message = read_message(data)
         if isinstance(message, Dropped):
             self._observer.sip_dropped(_DROPPED[message])
             return
-        self._observer.sip_requested(arrival.peer.name, _METHODS.get(message.method, _OTHER))
+        self._counts.requested(arrival.peer.name, _METHODS.get(message.method, _OTHER))
         if isinstance(message, Malformed):
             self._observer.sip_dropped(SipProblem.MALFORMED)
             if message.method != b"ACK":
-                said = answer(message.echo, message.status, arrival.source, reason=message.reason)
-                self.reply(arrival, message.status, said)
+                said = answer(message.echo, message.status, arrival.seen, reason=message.reason)
+                self.reply(arrival, message.status, said, octets=len(data))
             return
-        self._take(message, arrival)
+        self._take(_Asked(self, message, arrival, octets=len(data), began=now))
 
-    def send_elsewhere(self, data: bytes, arrival: Arrival) -> None:
+    def _may_be_awaited(self, ack: bytes) -> bool:
+        """Tell whether an ACK may be of an answer that is repeated until it comes; nearly all are of others."""
+        if not self._unacknowledged:
+            return False
+        start = ack.find(_CALL_ID) + len(_CALL_ID)
+        call_id = ack[start : ack.find(b"\r", start)].strip()
+        return start < len(_CALL_ID) or not call_id or call_id in self._unacknowledged
+
+    def send_elsewhere(self, data: bytes, arrival: Arrival, *, now: float) -> None:
         """Answer a message of a peer that asks too much, without looking at what it asks."""
         message = read_message(data)
         if not isinstance(message, Request):
             return
+        asked = _Asked(self, message, arrival, octets=len(data), began=now)
         if message.method in _OF_TRANSACTIONS:
-            self._take(message, arrival)
+            self._take(asked)
         else:
-            self._answer(message, arrival, HOST_NOT_READY)
+            asked.reply(HOST_NOT_READY)
+
+    def tell(self) -> None:
+        """Tell observer and meter what was counted; to be called at the end of each turn."""
+        self._counts.tell()
 
     def next_timer(self) -> float | None:
         """Return when `wake` is due."""
@@ -140,72 +157,65 @@ class Redirector:
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    def _take(self, request: Request, arrival: Arrival) -> None:
+    def _take(self, asked: "_Asked") -> None:
+        request = asked.request
         method = request.method
         if method == b"ACK":
-            self._acknowledge(request, arrival)
+            self._acknowledge(asked)
         elif method == b"CANCEL":
-            self._cancel(request, arrival)
-        elif method in _WITHIN_DIALOGS or (method == b"INVITE" and request.to_tag):
-            self._answer(request, arrival, _NO_CALL)
+            self._cancel(asked)
+        elif method in _WITHIN_DIALOGS or (request.to_tag and method == b"INVITE"):
+            asked.reply(_NO_CALL)
         elif method not in _TAKEN:
-            known = method in _NOT_TAKEN
-            self._answer(request, arrival, _NOT_ALLOWED if known else _NOT_IMPLEMENTED)
+            asked.reply(_NOT_ALLOWED if method in _NOT_TAKEN else _NOT_IMPLEMENTED)
         elif (problem := _problem(request)) is not None:
-            self._answer(request, arrival, problem)
+            asked.reply(problem)
         elif method == b"OPTIONS":
-            self._options(request, arrival)
+            self._options(asked)
         else:
-            self._invite(request, arrival)
+            self._invite(asked)
 
     @property
     def _decides(self) -> bool:
         return self._untold is None and self._is_ready()
 
-    def _answer(self, request: Request, arrival: Arrival, said: SipAnswer) -> None:
-        self.reply(arrival, said.status, self.made(request, arrival, said))
-
-    def _options(self, request: Request, arrival: Arrival) -> None:
+    def _options(self, asked: "_Asked") -> None:
+        source = asked.arrival.source
         if self._untold is None:
-            self._note_ping(arrival.source)
+            self._note_ping(source, asked.began)
         else:
-            self._untold.discard(arrival.source)
-        self._answer(request, arrival, _ALIVE if self._decides else HOST_NOT_READY)
+            self._untold.discard(source)
+        asked.reply(_ALIVE if self._decides else HOST_NOT_READY)
 
-    def _note_ping(self, source: tuple[str, int]) -> None:
+    def _note_ping(self, source: tuple[str, int], now: float) -> None:
         if len(self._pinged) >= _MOST_PINGING:
             self._pinged.clear()
-        self._pinged[source] = self._monotonic()
+        self._pinged[source] = now
 
-    def _invite(self, request: Request, arrival: Arrival) -> None:
-        key = _key_of(request, arrival)
-        now = self._monotonic()
+    def _invite(self, asked: "_Asked") -> None:
+        request, arrival, peer = asked.request, asked.arrival, asked.arrival.peer
+        key, now = asked.key, asked.began
         is_repeated = self._recent.has(hash(key), now=now)
         if is_repeated:
-            self._observer.sip_repeated(arrival.peer.name)
+            self._observer.sip_repeated(peer.name)
         known = self._waiting.get(key)
         if known is not None:
             if self._is_ready():  # else this may not be the host any more: who asks again elsewhere is answered there
-                known.repeated(arrival)
+                known.repeated(asked.octets)
             return
         if not self._decides or self._transactions.is_full:
-            self._answer(request, arrival, HOST_NOT_READY)
+            asked.reply(HOST_NOT_READY)
             return
-        peer = arrival.peer
         proxy = peer.read_reached(number_reached(request))
         if proxy is None:
             self._observer.sip_dropped(SipProblem.UNCLEAR_NUMBER)
-            self._answer(request, arrival, NO_SUCH_NUMBER)
+            asked.reply(NO_SUCH_NUMBER)
             return
-        asked = _Asked(self, request, arrival, began=now, proxy="" if is_repeated else proxy)
-        event = InboundEvent(
-            Kind.VOICE,
-            peer.read_caller(caller(request, peer.trust)),
-            proxy,
-            call_sid(request.echo.call_id),
-            account_sid=peer.account_sid,
-        )
-        self._meter.burst(1)
+        if not is_repeated:
+            asked.proxy = proxy
+        sender = peer.read_caller(caller(request, peer.trust))
+        event = InboundEvent(_VOICE, sender, proxy, call_sid(request.echo.call_id), account_sid=peer.account_sid)
+        before = self._monotonic()
         try:
             self._data.receive(event, asked.decided)
         except Exception:
@@ -214,20 +224,20 @@ class Redirector:
         if not asked.is_answered:
             deadline = now + self._deadline_seconds
             transaction = Transaction(key, is_reliable=arrival.is_reliable, now=now, deadline=deadline)
-            asked.waiting = self._waiting[key] = _Waiting(self, request, arrival, transaction, began=now)
+            asked.waiting = self._waiting[key] = _Waiting(self, asked, transaction)
             self._transactions.hold(transaction)
-        self._meter.deciding(self._monotonic() - now)
+        self._counts.deciding(self._monotonic() - before)
 
-    def _cancel(self, request: Request, arrival: Arrival) -> None:
-        waiting = self._waiting.get(_key_of(request, arrival))
+    def _cancel(self, asked: "_Asked") -> None:
+        waiting = self._waiting.get(asked.key)
         if waiting is None or not waiting.transaction.is_undecided:
-            self._answer(request, arrival, _NO_CALL)
+            asked.reply(_NO_CALL)
             return
-        self._answer(request, arrival, _DONE)
+        asked.reply(_DONE)
         waiting.answer(_CANCELLED)
 
-    def _acknowledge(self, request: Request, arrival: Arrival) -> None:
-        waiting = self._waiting.get(_key_of(request, arrival))
+    def _acknowledge(self, asked: "_Asked") -> None:
+        waiting = self._waiting.get(asked.key)
         if waiting is not None:
             waiting.send(waiting.transaction.acknowledge())
 
@@ -235,22 +245,23 @@ class Redirector:
 
     def made(self, request: Request, arrival: Arrival, said: SipAnswer) -> bytes:
         """Return an answer's bytes."""
-        return self._answering.answer(request, said.status, arrival.source, headers=said.headers)
+        return self._answering.answer(request, said.status, arrival.seen, lines=said.lines)
 
-    def reply(self, arrival: Arrival, status: int, data: bytes) -> None:
+    def reply(self, arrival: Arrival, status: int, data: bytes, *, octets: int) -> None:
         """Send an answer, unless it is too long for what it answers."""
-        if not arrival.is_reliable and len(data) >= MOST_AMPLIFIED * arrival.octets:
+        if not arrival.is_reliable and len(data) >= MOST_AMPLIFIED * octets:
             self.count_too_short()
         else:
             self.send(arrival, status, data)
 
     def send(self, arrival: Arrival, status: int, data: bytes) -> None:
         """Send an answer, however long it is."""
-        self._observer.sip_answered(arrival.peer.name, status)
+        self._counts.answered(arrival.peer.name, status)
         arrival.reply(data)
 
     def count_too_short(self) -> None:
         """Count a request that is too short for its answer."""
+        self._counts.tell()  # nothing may follow that would
         self._observer.sip_dropped(SipProblem.TOO_SHORT)
 
     def count(self, decision: Decision) -> None:
@@ -273,36 +284,42 @@ class Redirector:
                 )
             )
 
-    def answered(self, began: float) -> float:
+    def ended(self, began: float) -> float:
         """Note that an INVITE has its answer; return the time of the transactions."""
-        now = self._monotonic()
-        self._observer.sip_decided(now - began)
-        self._meter.answered(now - began)
-        return now
+        self._counts.ended(began)
+        return self._monotonic()
 
-    def settle(self, transaction: Transaction) -> None:
+    def settle(self, transaction: Transaction, call_id: bytes) -> None:
         """Note when it is to be woken; forget what is over."""
         self._transactions.settle(transaction)
         if transaction.state is State.ANSWERED:
-            self._unacknowledged.add(transaction.key)
+            self._unacknowledged.setdefault(call_id, set()).add(transaction.key)
         elif transaction.state is State.OVER:
             self._waiting.pop(transaction.key, None)
-            self._unacknowledged.discard(transaction.key)
+            if (keys := self._unacknowledged.get(call_id)) is not None:
+                keys.discard(transaction.key)
+                if not keys:
+                    del self._unacknowledged[call_id]
 
 
+@final
 class _Asked:
-    """An INVITE whose decision is asked for: nearly all are answered in the same turn, or after one commit."""
+    """A request in hand; of INVITEs nearly all are answered in the same turn, or after one commit."""
 
-    __slots__ = ("_arrival", "_began", "_proxy", "_redirector", "_request", "is_answered", "waiting")
+    __slots__ = ("_redirector", "arrival", "began", "is_answered", "key", "octets", "proxy", "request", "waiting")
 
     def __init__(
-        self, redirector: Redirector, request: Request, arrival: Arrival, *, began: float, proxy: Address
+        self, redirector: Redirector, request: Request, arrival: Arrival, *, octets: int, began: float
     ) -> None:
         self._redirector = redirector
-        self._request = request
-        self._arrival = arrival
-        self._began = began
-        self._proxy = proxy
+        self.request = request
+        self.arrival = arrival
+        self.octets = octets
+        """Of the request."""
+        self.began = began
+        """When it was read."""
+        self.key = arrival.peer.key + request.identity
+        self.proxy = ""
         """Number reached; empty where the INVITE came before, so that nobody is told twice."""
         self.is_answered = False
         """In the turn in which it came."""
@@ -311,44 +328,47 @@ class _Asked:
 
     def decided(self, decision: Decision) -> None:
         """Take the decision."""
-        self._redirector.count(decision)
-        said = answer_to(decision, self._arrival.peer.style, came_from=self._arrival.source[0])
-        if said is UNPLAYABLE and self._proxy:
-            self._redirector.unplayable(self._proxy, self._request.echo.call_id)
+        redirector, arrival = self._redirector, self.arrival
+        redirector.count(decision)
+        said = answer_to(decision, arrival.peer.style, came_from=arrival.source[0])
+        if said is UNPLAYABLE and self.proxy:
+            redirector.unplayable(self.proxy, self.request.echo.call_id)
         self.answer(said)
 
     def answer(self, said: SipAnswer) -> None:
-        """Answer, unless that was done."""
+        """Answer an INVITE, unless that was done."""
         if self.waiting is not None:
             self.waiting.answer(said)
         elif not self.is_answered:
             self.is_answered = True
-            redirector = self._redirector
-            data = redirector.made(self._request, self._arrival, said)
-            redirector.answered(self._began)
-            redirector.reply(self._arrival, said.status, data)
+            self._redirector.ended(self.began)
+            self.reply(said)
+
+    def reply(self, said: SipAnswer) -> None:
+        """Answer whatever it is."""
+        data = self._redirector.made(self.request, self.arrival, said)
+        self._redirector.reply(self.arrival, said.status, data, octets=self.octets)
 
 
+@final
 class _Waiting:
     """An INVITE that waits for its decision, or whose answer waits for its ACK."""
 
     __slots__ = ("_arrival", "_began", "_redirector", "_request", "_room", "_status", "transaction")
 
-    def __init__(
-        self, redirector: Redirector, request: Request, arrival: Arrival, transaction: Transaction, *, began: float
-    ) -> None:
+    def __init__(self, redirector: Redirector, asked: _Asked, transaction: Transaction) -> None:
         self._redirector = redirector
-        self._request = request
-        self._arrival = arrival
-        self._began = began
+        self._request = asked.request
+        self._arrival = asked.arrival
+        self._began = asked.began
         self._status = 0
-        self._room = MOST_AMPLIFIED * arrival.octets
+        self._room = MOST_AMPLIFIED * asked.octets
         """All answers together, repetitions too, have fewer octets, where they go over UDP."""
         self.transaction = transaction
 
-    def repeated(self, arrival: Arrival) -> None:
+    def repeated(self, octets: int) -> None:
         """Take the INVITE again."""
-        self._room += MOST_AMPLIFIED * arrival.octets
+        self._room += MOST_AMPLIFIED * octets
         self._reply(self.transaction.repeat())
 
     def answer(self, said: SipAnswer) -> None:
@@ -357,7 +377,7 @@ class _Waiting:
             return
         self._status = said.status
         data = self._redirector.made(self._request, self._arrival, said)
-        self._reply(self.transaction.decide(data, now=self._redirector.answered(self._began)))
+        self._reply(self.transaction.decide(data, now=self._redirector.ended(self._began)))
 
     def send(self, send: Send) -> bool:
         """Send what the transaction says; tell whether there was room for it, and forget it where there was none."""
@@ -368,13 +388,13 @@ class _Waiting:
             has_room = self._send_within_room(self._status, self.transaction.answer)
             if not has_room:
                 self.transaction.give_up()
-        self._redirector.settle(self.transaction)
+        self._redirector.settle(self.transaction, self._request.echo.call_id)
         return has_room
 
     def forget(self) -> None:
         """Repeat its answer no more."""
         self.transaction.give_up()
-        self._redirector.settle(self.transaction)
+        self._redirector.settle(self.transaction, self._request.echo.call_id)
 
     def _reply(self, send: Send) -> None:
         if not self.send(send):
@@ -401,25 +421,22 @@ class _Waiting:
 
 def call_sid(call_id: bytes) -> str:
     """Return the SID of a call: its Call-ID, or where that is too long, or more than printable ASCII, a hash of it."""
-    if len(call_id) <= _LONGEST_SID and _IS_PRINTABLE(call_id):
+    size: i64 = len(call_id)
+    if size <= _LONGEST_SID and end_of(call_id, 0, size, VISIBLE) == size:
         return call_id.decode("ascii")
     return f"h-{hashlib.sha256(call_id).hexdigest()[:40]}"
 
 
 def _problem(request: Request) -> SipAnswer | None:
     """Return the refusal of a request that asks for what a redirect server does not know."""
-    if scheme(request.uri) not in _SCHEMES:
+    uri = request.uri
+    if not uri.startswith(b"sip:") and scheme(uri) not in _SCHEMES:
         return _NO_SUCH_SCHEME
-    if request.method == b"INVITE" and b"?" in request.uri:  # headers, which no Request-URI has
+    if b"?" in uri and request.method == b"INVITE":  # headers, which no Request-URI has
         return _BAD_URI
     if request.requires:
-        return SipAnswer(420, tuple(f"Unsupported: {value.decode('latin-1')}" for value in request.requires))
+        return SipAnswer(420, "".join([f"\r\nUnsupported: {value.decode('latin-1')}" for value in request.requires]))
     return None
-
-
-def _key_of(request: Request, arrival: Arrival) -> Key:
-    via = request.echo.via
-    return Key(arrival.peer.name, request.echo.call_id, request.cseq_number, b"" if via is None else via.branch)
 
 
 _TAKEN: Final = frozenset({b"INVITE", b"OPTIONS"})
@@ -427,21 +444,22 @@ _WITHIN_DIALOGS: Final = frozenset({b"BYE", b"UPDATE", b"PRACK", b"INFO"})
 _NOT_TAKEN: Final = frozenset({b"REGISTER", b"SUBSCRIBE", b"NOTIFY", b"MESSAGE", b"REFER", b"PUBLISH"})
 _SCHEMES: Final = frozenset({b"sip", b"sips", b"tel"})
 _OF_TRANSACTIONS: Final = frozenset({b"ACK", b"CANCEL"})
+_VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_CALL_ID: Final = b"\r\nCall-ID:"
 _OTHER: Final = "other"
 _METHODS: Final = {one: one.decode() for one in (*_TAKEN, *_OF_TRANSACTIONS, *_WITHIN_DIALOGS, *_NOT_TAKEN)}
 _DROPPED: Final = {Dropped.RESPONSE: SipProblem.RESPONSE, Dropped.NO_VIA: SipProblem.NO_SIP}
 _MOST_PINGING: Final = 1_024
-_LONGEST_SID = 64
+_LONGEST_SID: Final = 64
 _MORE_THAN_TRYING: Final = 256
 """How many octets a redirection has more than a 100, as long as `contact_host` is no longer than most."""
 
-_IS_PRINTABLE = re.compile(rb"[!-~]+").fullmatch
-_TRYING = SipAnswer(100)
-_DONE = SipAnswer(200)
-_ALIVE = SipAnswer(200, (ALLOW, "Accept: application/sdp", "Supported:"))
-_BAD_URI = SipAnswer(400)
-_NOT_ALLOWED = SipAnswer(405, (ALLOW,))
-_NO_SUCH_SCHEME = SipAnswer(416)
-_NO_CALL = SipAnswer(481)
-_CANCELLED = SipAnswer(487)
-_NOT_IMPLEMENTED = SipAnswer(501)
+_TRYING: Final = SipAnswer(100)
+_DONE: Final = SipAnswer(200)
+_ALIVE: Final = SipAnswer(200, f"{ALLOW}\r\nAccept: application/sdp\r\nSupported:")
+_BAD_URI: Final = SipAnswer(400)
+_NOT_ALLOWED: Final = SipAnswer(405, ALLOW)
+_NO_SUCH_SCHEME: Final = SipAnswer(416)
+_NO_CALL: Final = SipAnswer(481)
+_CANCELLED: Final = SipAnswer(487)
+_NOT_IMPLEMENTED: Final = SipAnswer(501)

@@ -1,77 +1,109 @@
-"""What was read of SIP messages, as records; apart from what is compiled, which would not keep them frozen."""
+"""What was read of SIP messages; mypyc compiles this, since every message is asked for all of its fields."""
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final, final
 
-import msgspec
+Seen = tuple[bytes, bytes]
+"""Address and port that a message was seen to come from."""
 
 
-class HeaderAddress(msgspec.Struct, frozen=True, gc=False):
+@final
+class HeaderAddress:
     """The address that a header holds."""
 
-    uri: bytes
-    """Without angle brackets."""
-    parameters: Mapping[bytes, bytes]
-    """Of the header, not of the URI, by their names in lower case; of a flag the value is empty."""
+    def __init__(self, uri: bytes, parameters: Mapping[bytes, bytes]) -> None:
+        """Keep a URI without angle brackets, and the header's parameters, not the URI's.
+
+        Their names are in lower case; of a flag the value is empty.
+        """
+        self.uri: Final = uri
+        self.parameters: Final = parameters
 
 
-class Via(msgspec.Struct, frozen=True, gc=False):
+@final
+class Via:
     """The topmost hop, which the answer goes back to."""
 
-    host: bytes
-    """As the sender names itself."""
-    branch: bytes
-    """Its transaction; empty where there is none (RFC 2543)."""
-    port_at: int
-    """Where in the first Via value the port it sends from belongs; 0 = it did not ask for it (RFC 3581)."""
-    end: int
-    """Where in the first Via value the first hop ends."""
+    def __init__(self, host: bytes, branch: bytes, port_at: int, end: int) -> None:
+        """Keep where it says that it is, and its transaction."""
+        self.host: Final = host
+        """As the sender names itself."""
+        self.branch: Final = branch
+        """Its transaction; empty where there is none (RFC 2543)."""
+        self.port_at: Final = port_at
+        """Where in the first Via value the port it sends from belongs; 0 = it did not ask for it (RFC 3581)."""
+        self.end: Final = end
+        """Where in the first Via value the first hop ends."""
 
 
-class Echo(msgspec.Struct, frozen=True, gc=False):
+@final
+class Echo:
     """What every answer repeats: header values, as they came."""
 
-    vias: tuple[bytes, ...]
-    """Topmost first; each may hold several hops."""
-    via: Via | None
-    """The topmost hop; None where it cannot be read."""
-    sender: bytes
-    """From."""
-    to: bytes
-    call_id: bytes
-    cseq: bytes
+    def __init__(  # noqa: PLR0917 - in the order in which they are written
+        self, vias: tuple[bytes, ...], via: Via | None, sender: bytes, to: bytes, call_id: bytes, cseq: bytes
+    ) -> None:
+        """Keep them."""
+        self.vias: Final = vias
+        """Topmost first; each may hold several hops."""
+        self.via: Final = via
+        """The topmost hop; None where it cannot be read."""
+        self.sender: Final = sender
+        """From."""
+        self.to: Final = to
+        self.call_id: Final = call_id
+        self.cseq: Final = cseq
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+@final
+class Request:
     """A request that can be answered by its meaning."""
 
-    method: bytes
-    uri: bytes
-    """Request-URI."""
-    echo: Echo
-    cseq_number: int
-    from_tag: bytes
-    """Empty where there is none (RFC 2543)."""
-    to_tag: bytes
-    """Of a request within a dialog; else empty."""
-    asserted: tuple[bytes, ...] = ()
-    """P-Asserted-Identity, a value a line."""
-    remote_parties: tuple[bytes, ...] = ()
-    """Remote-Party-ID, a value a line."""
-    requires: tuple[bytes, ...] = ()
-    """Require, a value a line."""
+    def __init__(  # noqa: PLR0917 - made in two places
+        self,
+        method: bytes,
+        uri: bytes,
+        echo: Echo,
+        cseq_number: int,
+        from_tag: bytes,
+        to_tag: bytes,
+        asserted: tuple[bytes, ...] = (),
+        remote_parties: tuple[bytes, ...] = (),
+        requires: tuple[bytes, ...] = (),
+    ) -> None:
+        """Keep what was read."""
+        self.method: Final = method
+        self.uri: Final = uri
+        """Request-URI."""
+        self.echo: Final = echo
+        self.cseq_number: Final = cseq_number
+        self.from_tag: Final = from_tag
+        """Empty where there is none (RFC 2543)."""
+        self.to_tag: Final = to_tag
+        """Of a request within a dialog; else empty."""
+        self.asserted: Final = asserted
+        """P-Asserted-Identity, a value a line."""
+        self.remote_parties: Final = remote_parties
+        """Remote-Party-ID, a value a line."""
+        self.requires: Final = requires
+        """Require, a value a line."""
+        branch = b"" if echo.via is None else echo.via.branch
+        self.identity: Final = b"\0".join((echo.call_id, from_tag, str(cseq_number).encode(), branch))
+        """What an INVITE, its repetitions, its CANCEL and its ACK have in common."""
 
 
-class Malformed(msgspec.Struct, frozen=True, gc=False):
+@final
+class Malformed:
     """A request that is refused as it stands."""
 
-    status: int
-    """400 or 505."""
-    reason: str
-    """Phrase of the answer; says nothing of what came."""
-    method: bytes
-    """Empty where it cannot be read."""
-    echo: Echo
+    def __init__(self, status: int, reason: str, method: bytes, echo: Echo) -> None:
+        """Refuse it with 400 or 505, and a phrase that says nothing of what came."""
+        self.status: Final = status
+        self.reason: Final = reason
+        self.method: Final = method
+        """Empty where it cannot be read."""
+        self.echo: Final = echo
 
 
 class Dropped(StrEnum):
@@ -81,12 +113,3 @@ class Dropped(StrEnum):
     """We send no requests, so no response is ours."""
     NO_VIA = "no-via"
     """Nobody to answer, or no SIP at all."""
-
-
-class Key(msgspec.Struct, frozen=True):
-    """What an INVITE, its repetitions, its CANCEL and its ACK have in common."""
-
-    peer: str
-    call_id: bytes
-    cseq_number: int
-    branch: bytes

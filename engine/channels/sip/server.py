@@ -1,48 +1,36 @@
 """The sockets of the SIP channel: datagrams and streams of peers, to the redirector and back.
 
-Strangers get nothing over UDP, not even a refusal, and over TCP and TLS an end of the connection. The datagrams of one
-readable burst are read, decided and answered together.
+Strangers get nothing over UDP, not even a refusal, and over TCP and TLS an end of the connection.
 """
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from engine.channels.base import Gauge
-from engine.channels.log_limit import LogLimit
 from engine.channels.sip.answers import answer
-from engine.channels.sip.datagrams import MAX_DATAGRAM_BYTES, Batches, Datagram, source_of
 from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
+from engine.channels.sip.intake import NO_PEER, Intake
 from engine.channels.sip.message import read_message
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.requests import Malformed, Request
-from engine.channels.sip.switches import Arrival, Peer, Reply
+from engine.channels.sip.switches import Arrival, Peer
+from engine.channels.sip.udp import Datagrams
 from engine.channels.tls import Certificate
 from engine.channels.tls_listener import TlsListener
 from engine.core.model.overview import PeerState
 from engine.core.ports.observing import SipObserver, SipProblem
 from engine.core.ports.operations import Clock
 
-_log = logging.getLogger("maskline.sip")
-
-MOST_UNSENT = 4_096
-"""Answers that wait for room in the socket; peers ask again for the others."""
-
 IDLE_SECONDS = 600.0
 """After which a stream on which nothing was said is closed."""
 
-_NO_PEER = ""
-_MOST_SOURCES = 4_096
-"""Addresses and ports of peers whose peer is known without a search."""
 _BACKLOG = 1024
 _CHECK_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 10.0
-_BUFFER_BYTES = 4 * 1024 * 1024
 
 
 class SipServer:
@@ -60,13 +48,10 @@ class SipServer:
     ) -> None:
         """Serve peers from a redirector."""
         self.redirector = redirector
-        self.peers = peers
         self.observer = observer
-        self.monotonic = monotonic
+        self.intake = Intake(redirector, peers, observer=observer, monotonic=monotonic, turned=self.keep_time)
         self._clock = clock
-        self._heard: dict[str, tuple[str, float]] = {}
-        """By name of a peer where it was last heard from, and when by the monotonic clock; of strangers by none."""
-        self._strangers = 0
+        self._monotonic = monotonic
         self.streams: set[Stream] = set()
         self._most_connections = most_connections
         self._datagrams: list[Datagrams] = []
@@ -75,7 +60,6 @@ class SipServer:
         self._checks: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self._will_look = False
-        self._log_limit = LogLimit(monotonic)
         self._calm = asyncio.Event()
         """Set when somebody may have become the last whom a stop awaits."""
         self._timer: asyncio.TimerHandle | None = None
@@ -93,7 +77,7 @@ class SipServer:
         """Take messages on bound sockets from now on; TLS needs a certificate."""
         loop = asyncio.get_running_loop()
         self._certificate = certificate
-        self._datagrams += [Datagrams(self, bound, loop) for bound in datagrams]
+        self._datagrams += [Datagrams(self.intake, bound, loop) for bound in datagrams]
         for bound in streams:
             self._servers.append(await loop.create_server(self._make, sock=bound, backlog=_BACKLOG))
         if certificate is not None:
@@ -125,14 +109,14 @@ class SipServer:
     @property
     def peer_states(self) -> tuple[PeerState, ...]:
         """When and where each peer was last heard, and strangers, if there were any."""
-        found = [self._state_of(name, role="switch") for name in self.peers.names]
-        if self._strangers:
-            found.append(self._state_of(_NO_PEER, role="stranger", refused=self._strangers))
+        found = [self._state_of(name, role="switch") for name in self.intake.peers.names]
+        if self.intake.strangers:
+            found.append(self._state_of(NO_PEER, role="stranger", refused=self.intake.strangers))
         return tuple(found)
 
     def _state_of(self, name: str, *, role: str, refused: int = 0) -> PeerState:
-        address, at = self._heard.get(name, ("", None))
-        heard_at = None if at is None else self._clock() - (self.monotonic() - at)
+        address, at = self.intake.heard.get(name, ("", None))
+        heard_at = None if at is None else self._clock() - (self._monotonic() - at)
         problem = "" if at is not None else "it has asked nothing yet"
         return PeerState(
             protocol="sip", name=name, role=role, problem=problem, address=address, heard_at=heard_at, refused=refused
@@ -168,35 +152,13 @@ class SipServer:
     def admit(self, stream: "Stream", peer: Peer | None) -> bool:
         """Tell whether a connection may stay."""
         if peer is None:
-            self.stranger(stream.host)
+            self.intake.stranger(stream.host)
             return False
         if len(self.streams) >= self._most_connections:
             self.observer.sip_dropped(SipProblem.TOO_MANY_CONNECTIONS)
             return False
         self.streams.add(stream)
         return True
-
-    def take(self, data: bytes, arrival: Arrival) -> None:
-        """Hand a message of a peer on, unless it asks too much."""
-        now = self.monotonic()
-        self._heard[arrival.peer.name] = (arrival.source[0], now)
-        try:
-            if self.peers.may_ask(arrival.peer, now=now):
-                self.redirector.take(data, arrival)
-            else:
-                self.observer.sip_dropped(SipProblem.TOO_MANY_REQUESTS)
-                self.redirector.send_elsewhere(data, arrival)
-        except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged, and the peer's timers go on
-            _log.exception("A SIP message could not be answered")
-            self.observer.sip_dropped(SipProblem.INTERNAL_ERROR)
-
-    def stranger(self, host: str) -> None:
-        """Count a message or connection of no peer; one a minute is logged."""
-        self.observer.sip_dropped(SipProblem.STRANGER)
-        self._strangers += 1
-        self._heard[_NO_PEER] = (host, self.monotonic())
-        if self._log_limit.may_log("stranger"):
-            _log.warning("%s speaks SIP to us and is in the networks of no [sip_peers]: it gets no answer", host)
 
     def replied(self) -> None:
         """Look at the time once more in this turn: what was answered may have to be answered again."""
@@ -209,7 +171,8 @@ class SipServer:
         self.keep_time()
 
     def keep_time(self) -> None:
-        """Have the redirector woken when it asks for it."""
+        """Tell what a turn came to, and have the redirector woken when it asks for it."""
+        self.redirector.tell()
         if self._is_stopping:
             self._calm.set()
         due = self.redirector.next_timer()
@@ -218,7 +181,7 @@ class SipServer:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        wait = max(0.0, due - self.monotonic())
+        wait = max(0.0, due - self._monotonic())
         self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
 
     def _check(self) -> None:
@@ -230,80 +193,6 @@ class SipServer:
         self._timer = self._due = None
         self.redirector.wake()
         self.keep_time()
-
-
-class Datagrams:
-    """One UDP socket."""
-
-    def __init__(self, server: SipServer, bound: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        """Read a bound socket."""
-        self._server = server
-        self._socket = bound
-        self._loop = loop
-        self._unsent: list[Datagram] = []
-        self._is_full = self._will_send = False
-        """The socket had no room for an answer; what is unsent will be sent in this turn."""
-        self._sources: dict[bytes, tuple[Peer, tuple[str, int], Reply]] = {}
-        bound.setblocking(False)  # noqa: FBT003 - takes no name
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            bound.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
-        self._batches = Batches(bound)
-        loop.add_reader(bound, self._read)
-
-    def close(self) -> None:
-        """Read no more; send what there is room for."""
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._is_full = True
-        while self._unsent and (count := self._batches.send(self._unsent)):
-            del self._unsent[:count]
-        self._socket.close()
-
-    def _read(self) -> None:
-        self._will_send = True
-        for data, name in self._batches.receive():
-            found = self._sources.get(name) or self._find(name)
-            if found is not None:
-                peer, source, reply = found
-                self._server.take(data, Arrival(peer, source, is_reliable=False, reply=reply, octets=len(data)))
-        self._send()
-
-    def _find(self, name: bytes) -> tuple[Peer, tuple[str, int], Reply] | None:
-        source = source_of(name)
-        peer = self._server.peers.find(source[0])
-        if peer is None:
-            self._server.stranger(source[0])
-            return None
-        if len(self._sources) >= _MOST_SOURCES:
-            self._sources.clear()
-        found = self._sources[name] = (peer, source, partial(self._reply, name))
-        return found
-
-    def _reply(self, name: bytes, data: bytes) -> None:
-        if len(data) > MAX_DATAGRAM_BYTES or len(self._unsent) >= MOST_UNSENT:
-            return
-        self._unsent.append((data, name))
-        if not self._will_send:
-            self._will_send = True
-            self._loop.call_soon(self._send)
-
-    def _send(self) -> None:
-        """Send the answers of this turn together, and look at the time: they may have to be sent again."""
-        self._will_send = False
-        if not self._is_full:
-            self._write()
-        self._server.keep_time()
-
-    def _write(self) -> None:
-        while self._unsent and (count := self._batches.send(self._unsent)):
-            del self._unsent[:count]
-        is_full = bool(self._unsent)
-        if is_full != self._is_full:
-            self._is_full = is_full
-            if is_full:
-                self._loop.add_writer(self._socket, self._write)
-            else:
-                self._loop.remove_writer(self._socket)
 
 
 class Stream(asyncio.Protocol):
@@ -329,7 +218,7 @@ class Stream(asyncio.Protocol):
         self._transport = transport
         host, port = transport.get_extra_info("peername")[:2]
         self._source = (host, port)
-        self._peer = self._server.peers.find_named(host, _names_in(transport.get_extra_info("peercert")))
+        self._peer = self._server.intake.peers.find_named(host, _names_in(transport.get_extra_info("peercert")))
         if not self._server.admit(self, self._peer):
             transport.abort()
             return
@@ -340,14 +229,17 @@ class Stream(asyncio.Protocol):
         if self._peer is None or self._splitter.is_broken:
             return
         self._wait()
+        intake = self._server.intake
+        now = intake.monotonic()
         arrival = Arrival(self._peer, self._source, is_reliable=True, reply=self._write)
+        intake.hear(arrival, now=now)
         for piece in self._splitter.feed(data):
             if isinstance(piece, KeepAlive):
                 self._write(PONG)
             elif isinstance(piece, Unframed):
-                self._refuse(piece.message)
+                self._refuse(piece.message, arrival)
             else:
-                self._server.take(piece, arrival)
+                intake.take(piece, arrival, now=now)
         self._server.keep_time()
 
     def pause_writing(self) -> None:
@@ -368,14 +260,14 @@ class Stream(asyncio.Protocol):
         """Close when what was written has left."""
         self._transport.close()
 
-    def _refuse(self, message: bytes) -> None:
+    def _refuse(self, message: bytes, arrival: Arrival) -> None:
         """Answer what has no end that can be told, as far as it can be answered, and close."""
         self._server.observer.sip_dropped(SipProblem.UNFRAMED)
         found = read_message(message)
         if isinstance(found, Request):  # all is well but that no length tells its end
             found = Malformed(400, "Bad Content-Length", found.method, found.echo)
         if isinstance(found, Malformed) and found.method != b"ACK":
-            self._write(answer(found.echo, found.status, self._source, reason=found.reason))
+            self._write(answer(found.echo, found.status, arrival.seen, reason=found.reason))
         self.end()
 
     def _write(self, data: bytes) -> None:

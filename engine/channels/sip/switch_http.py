@@ -16,11 +16,11 @@ from engine.channels.base import Reply, Webhook
 from engine.channels.carriers import Carrier, Carriers
 from engine.channels.sip.addresses import number_in, scheme
 from engine.channels.sip.callers import ANONYMOUS
-from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.leg_words import read_leg
-from engine.channels.sip.numbers import NumberForms, reader
+from engine.channels.sip.numbers import reader
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import call_sid
+from engine.channels.sip.styles import AnswerStyle, NumberForms
 from engine.channels.sip.switches import Peer
 from engine.core.model.errors import ApiError, Code, MasklineError, invalid_parameter
 from engine.core.model.records import Account, Kind, LegStatus

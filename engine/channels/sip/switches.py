@@ -1,37 +1,43 @@
-"""Switches that may ask: what is believed of one, and how it is answered; records."""
+"""Switches that may ask: who one is, where a message of it came from, and how that is answered; mypyc compiles this."""
 
 from collections.abc import Callable
+from typing import Final, final
 
-import msgspec
-
-from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.numbers import ReadNumber, without_prefix
-
-
-class Trust(msgspec.Struct, frozen=True, kw_only=True):
-    """Which headers of a peer name the caller."""
-
-    asserted: bool = False
-    """P-Asserted-Identity: the peer is in our trust domain, and took off what others asserted."""
-    remote_party: bool = False
-    """Remote-Party-ID, where there is no asserted identity."""
-
+from engine.channels.sip.requests import Seen
+from engine.channels.sip.styles import AnswerStyle, Trust
 
 Reply = Callable[[bytes], None]
 """Sends one whole message to where a request came from."""
 
 
-class Peer(msgspec.Struct, frozen=True, kw_only=True):
+@final
+class Peer:
     """A switch that may ask."""
 
-    name: str
-    style: AnswerStyle
-    trust: Trust = Trust()
-    read_number: ReadNumber
-    strip_prefixes: tuple[str, ...] = ()
-    """What stands before a number reached and is no part of it."""
-    account_sid: str | None = None
-    """Whose numbers it reaches; None = all accounts', as a carrier of the operator's."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        style: AnswerStyle,
+        trust: Trust = Trust(),  # noqa: B008 - frozen
+        read_number: ReadNumber,
+        strip_prefixes: tuple[str, ...] = (),
+        account_sid: str | None = None,
+    ) -> None:
+        """Know it by its settings.
+
+        `strip_prefixes` is what stands before a number reached and is no part of it; `account_sid` is whose numbers it
+        reaches, None for all accounts', as a carrier of the operator's.
+        """
+        self.name: Final = name
+        self.key: Final = name.encode() + b"\0"
+        """What tells its calls from those of other peers."""
+        self.style: Final = style
+        self.trust: Final = trust
+        self.read_number: Final = read_number
+        self.strip_prefixes: Final = strip_prefixes
+        self.account_sid: Final = account_sid
 
     def read_reached(self, text: str) -> str | None:
         """Read the number reached; None where it can mean none, or more than one."""
@@ -42,14 +48,14 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         return self.read_number(text) or text
 
 
-class Arrival(msgspec.Struct, frozen=True):
-    """Where a message came from, and how it is answered."""
+@final
+class Arrival:
+    """Where messages come from, and how they are answered."""
 
-    peer: Peer
-    source: tuple[str, int]
-    """Address and port."""
-    is_reliable: bool
-    """It came over TCP or TLS."""
-    reply: Reply
-    octets: int = 0
-    """Of the message, where it came over UDP."""
+    def __init__(self, peer: Peer, source: tuple[str, int], *, is_reliable: bool, reply: Reply) -> None:
+        """Know an address and port of a peer; `is_reliable` is TCP or TLS."""
+        self.peer: Final = peer
+        self.source: Final = source
+        self.is_reliable: Final = is_reliable
+        self.reply: Final = reply
+        self.seen: Final[Seen] = (source[0].encode(), str(source[1]).encode())

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from phonenumbers import SUPPORTED_REGIONS
 
-from engine.channels.sip.decisions import REFUSAL_STATUSES, USUAL_REFUSAL, ContactStyle
+from engine.channels.sip.styles import REFUSAL_STATUSES, USUAL_REFUSAL, ContactStyle
 from engine.core.model.settings import Quoted
 from engine.core.model.sids import SidKind, is_sid
 

@@ -9,7 +9,8 @@ from enum import IntEnum, auto
 from heapq import heappop, heappush
 from typing import Final
 
-from engine.channels.sip.requests import Key
+Key = bytes
+"""What an INVITE of one peer, its repetitions, its CANCEL and its ACK have in common."""
 
 TRYING_AFTER_SECONDS: Final = 0.2
 T1_SECONDS: Final = 0.5

@@ -188,17 +188,17 @@ class SipProblem(StrEnum):
 class SipObserver(Protocol):
     """Where the SIP channel tells what is countable; implemented by `engine.telemetry`, never raises."""
 
-    def sip_requested(self, peer: str, method: str) -> None:
-        """One request of a peer came; `peer` is its name in the settings, `method` a known one or `other`."""
+    def sip_requested(self, peer: str, method: str, times: int) -> None:
+        """N requests of a peer came; `peer` is its name in the settings, `method` a known one or `other`."""
 
     def sip_repeated(self, peer: str) -> None:
         """One of those was an INVITE that had come before: an answer was lost, or came late."""
 
-    def sip_answered(self, peer: str, status: int) -> None:
-        """One answer was sent; repeated ones count each time."""
+    def sip_answered(self, peer: str, status: int, times: int) -> None:
+        """N answers were sent; repeated ones count each time."""
 
-    def sip_decided(self, seconds: float) -> None:
-        """One INVITE got its final answer after so long."""
+    def sip_decided(self, seconds: float, times: int) -> None:
+        """N INVITEs got their final answers, each after so many seconds."""
 
     def sip_dropped(self, problem: SipProblem) -> None:
         """One message or connection was dropped, or could not be read."""

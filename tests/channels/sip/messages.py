@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from engine.channels.sip.requests import Dropped, Malformed, Request
+
 ALICE, PROXY = b"+12125550111", b"+14155550100"
 
 SDP = (
@@ -47,3 +49,17 @@ def invite(*more: bytes, start: bytes | None = None, body: bytes = b"") -> bytes
 def offering(*more: bytes) -> bytes:
     """Return the INVITE with a body, as long as those of switches are."""
     return invite(b"Content-Type: application/sdp", b"Content-Length: %d" % len(SDP), *more, body=SDP)
+
+
+def parts(read: Request | Malformed | Dropped | None) -> object:
+    """Return all that was read of a request, to be held against another reading; else what it is."""
+    if not isinstance(read, Request):
+        return read
+    echo, via = read.echo, read.echo.via
+    assert via is not None
+    return (
+        *(read.method, read.uri, read.cseq_number, read.from_tag, read.to_tag, read.identity),
+        *(read.asserted, read.remote_parties, read.requires),
+        *(echo.vias, echo.sender, echo.to, echo.call_id, echo.cseq),
+        *(via.host, via.branch, via.port_at, via.end),
+    )

@@ -7,7 +7,7 @@ from engine.channels.sip.message import read_message
 from engine.channels.sip.requests import Malformed, Request
 from tests.channels.sip.messages import invite
 
-SOURCE = ("192.0.2.1", 5060)
+SOURCE = (b"192.0.2.1", b"5060")
 answering = Answering(b"k" * 16)
 
 
@@ -71,8 +71,8 @@ def test_a_sender_on_ipv6_is_known_by_its_address() -> None:
     """However it is written."""
     request = read(invite(b"Via: SIP/2.0/UDP [2001:DB8::0:1]:5060;branch=z9hG4bK1"))
 
-    assert lines(answering.answer(request, 404, ("2001:db8::1", 5060)))[1].endswith(b"z9hG4bK1")
-    assert lines(answering.answer(request, 404, ("2001:db8::2", 5060)))[1].endswith(b";received=2001:db8::2")
+    assert lines(answering.answer(request, 404, (b"2001:db8::1", b"5060")))[1].endswith(b"z9hG4bK1")
+    assert lines(answering.answer(request, 404, (b"2001:db8::2", b"5060")))[1].endswith(b";received=2001:db8::2")
 
 
 def test_a_provisional_answer_and_one_in_a_dialog_get_no_tag() -> None:
@@ -96,7 +96,7 @@ def test_what_could_not_be_read_is_answered_with_what_there_is() -> None:
 
 def test_headers_are_added_behind_what_is_repeated() -> None:
     """As whole lines; every status has its phrase."""
-    said = lines(answering.answer(read(invite()), 302, SOURCE, headers=["Contact: <sip:+1@h>", "X-Maskline-A: b"]))
+    said = lines(answering.answer(read(invite()), 302, SOURCE, lines=b"\r\nContact: <sip:+1@h>\r\nX-Maskline-A: b"))
 
     assert said[0] == b"SIP/2.0 302 Moved Temporarily"
     assert said[-3:] == [b"Contact: <sip:+1@h>", b"X-Maskline-A: b", b"Content-Length: 0"]

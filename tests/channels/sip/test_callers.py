@@ -5,7 +5,7 @@ import pytest
 from engine.channels.sip.callers import ANONYMOUS, caller, number_reached
 from engine.channels.sip.message import read_message
 from engine.channels.sip.requests import Request
-from engine.channels.sip.switches import Trust
+from engine.channels.sip.styles import Trust
 from tests.channels.sip.messages import invite
 
 NOTHING, ASSERTED = Trust(), Trust(asserted=True)

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from engine.channels.sip.answers import PHRASES
-from engine.channels.sip.decisions import AnswerStyle, ContactStyle, answer_to
+from engine.channels.sip.decisions import SipAnswer, answer_to
+from engine.channels.sip.styles import AnswerStyle, ContactStyle
 from engine.core.routing.traffic import ENDINGS, Decision, Outcome, Reason
 
 BOB, P2, INTERACTION = "+12125550122", "+14155550101", "KI" + "1" * 32
@@ -21,23 +22,27 @@ ROUTED = Decision(
 PLAIN = AnswerStyle(contact_host="192.0.2.1:5080")
 
 
+def headers(answer: SipAnswer) -> list[str]:
+    return answer.lines.decode().split("\r\n")[1:]
+
+
 def test_a_routed_call_is_redirected_to_the_partner() -> None:
     """The caller id and the interaction stand beside it."""
     answer = answer_to(ROUTED, PLAIN, came_from="192.0.2.1")
 
     assert answer.status == 302
-    assert answer.headers == (
+    assert headers(answer) == [
         "Contact: <sip:+12125550122@192.0.2.1:5080;user=phone>",
         "X-Maskline-Caller-Id: +14155550101",
         f"X-Maskline-Interaction: {INTERACTION}",
-    )
+    ]
 
 
 def test_a_peer_that_sees_the_user_part_alone_finds_all_there() -> None:
     """Of the length that an Asterisk extension holds, over the transport that it names."""
     style = AnswerStyle(contact_host="pbx.example", contact_transport="tcp", contact_style=ContactStyle.USER)
 
-    (contact,) = answer_to(ROUTED, style, came_from="192.0.2.1").headers
+    (contact,) = headers(answer_to(ROUTED, style, came_from="192.0.2.1"))
 
     assert contact == f"Contact: <sip:+12125550122*+14155550101*{INTERACTION}@pbx.example;transport=tcp>"
     assert len(f"{BOB}*{P2}*{INTERACTION}") <= 79
@@ -70,4 +75,4 @@ def test_whatever_is_not_routed_says_nothing(outcome: Outcome, reason: Reason, s
 
     assert answer.status == status
     assert answer.status in PHRASES
-    assert set(answer.headers) <= {"Reason: Q.850;cause=1", "Retry-After: 1"}
+    assert set(headers(answer)) <= {"Reason: Q.850;cause=1", "Retry-After: 1"}

@@ -27,6 +27,6 @@ async def test_a_stranger_is_never_a_peer() -> None:
     """Whatever stands in the message: the address alone counts."""
     wires = Wires()
 
-    assert wires.server.peers.find(STRANGER_HOST) is None
+    assert wires.server.intake.peers.find(STRANGER_HOST) is None
     assert {wires.connection([data], host=STRANGER_HOST) for data in SEEDS} == {(b"", True)}
     assert wires.plane.events == []

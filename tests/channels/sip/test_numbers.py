@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.sip.addresses import number_in
-from engine.channels.sip.numbers import NumberForms, reader, without_prefix
+from engine.channels.sip.numbers import reader, without_prefix
+from engine.channels.sip.styles import NumberForms
 
 PLAIN = NumberForms()
 AMERICAN, BRITISH, NORWEGIAN = (NumberForms(national=country) for country in ("US", "GB", "NO"))

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.sip.answers import Answering
-from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.redirector import MOST_AMPLIFIED, Redirector, call_sid
-from engine.channels.sip.switches import Arrival, Peer, Trust
+from engine.channels.sip.styles import AnswerStyle, Trust
+from engine.channels.sip.switches import Arrival, Peer
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import SipProblem
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
@@ -65,21 +65,21 @@ class FakeSipObserver:
         self.problems: list[SipProblem] = []
         self.events: list[DebuggerEvent] = []
 
-    def sip_requested(self, peer: str, method: str) -> None:
-        """Remember a request."""
-        self.told.append((peer, method))
+    def sip_requested(self, peer: str, method: str, times: int) -> None:
+        """Remember requests."""
+        self.told += [(peer, method)] * times
 
     def sip_repeated(self, peer: str) -> None:
         """Remember a repetition."""
         self.told.append((peer, "again"))
 
-    def sip_answered(self, peer: str, status: int) -> None:
-        """Remember an answer."""
-        self.told.append((peer, status))
+    def sip_answered(self, peer: str, status: int, times: int) -> None:
+        """Remember answers."""
+        self.told += [(peer, status)] * times
 
-    def sip_decided(self, seconds: float) -> None:
-        """Remember how long an answer took."""
-        self.told.append(("decided", seconds))
+    def sip_decided(self, seconds: float, times: int) -> None:
+        """Remember how long answers took."""
+        self.told += [("decided", seconds)] * times
 
     def sip_dropped(self, problem: SipProblem) -> None:
         """Remember a problem."""
@@ -120,7 +120,9 @@ class Rig:
     def ask(self, message: bytes, *, is_reliable: bool = False) -> list[bytes]:
         """Return what a message is answered by the time that it has been taken."""
         before = len(self.sent)
-        self.redirector.take(message, Arrival(self.peer, SOURCE, is_reliable, self.sent.append, len(message)))
+        arrival = Arrival(self.peer, SOURCE, is_reliable=is_reliable, reply=self.sent.append)
+        self.redirector.take(message, arrival, now=self.now)
+        self.redirector.tell()
         return self.sent[before:]
 
     def pass_time(self, seconds: float) -> list[bytes]:
@@ -187,7 +189,7 @@ def test_an_account_is_told_of_a_document_that_no_switch_can_play(document: str,
 
 
 def test_an_ack_is_read_only_where_an_answer_is_repeated_until_it_comes() -> None:
-    """What waits for its decision alone needs none: it is dropped without a look."""
+    """What waits for its decision alone needs none, nor do other calls: it is dropped without a look."""
     rig = Rig()
     rig.plane.held = []
     rig.ask(invite())
@@ -199,10 +201,29 @@ def test_an_ack_is_read_only_where_an_answer_is_repeated_until_it_comes() -> Non
     rig.plane.held[0]()
     rig.ask(b"ACK of something that cannot be read")
     assert rig.observer.problems == [SipProblem.NO_SIP]
+    rig.ask(b"ACK of something that cannot be read\r\nCall-ID: of another call\r\n")
+    assert rig.observer.problems == [SipProblem.NO_SIP]
 
     rig.ask(request(b"ACK"))
     rig.ask(b"ACK of something that cannot be read")
     assert rig.observer.problems == [SipProblem.NO_SIP]
+
+
+@pytest.mark.parametrize(
+    "line", [b"Call-ID:a84b4c76e66710@pc33.carrier.example", b"Call-ID:\r\n a84b4c76e66710@pc33.carrier.example"]
+)
+def test_an_ack_ends_the_repetition_however_its_call_is_named(line: bytes) -> None:
+    """Without a blank, on a line of its own, or under the header's short name."""
+    for written in (line, line.replace(b"Call-ID", b"i")):
+        rig = Rig()
+        rig.plane.held = []
+        rig.ask(offering())
+        rig.pass_time(1)
+        rig.plane.held[0]()
+
+        rig.ask(request(b"ACK", b"-Call-ID", written))
+
+        assert (rig.pass_time(60), rig.redirector.waiting) == ([], 0)
 
 
 def test_an_asserted_caller_counts_where_the_peer_is_trusted() -> None:

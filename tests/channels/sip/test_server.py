@@ -11,10 +11,10 @@ from time import monotonic
 import pytest
 
 from engine.channels.sip.answers import Answering
-from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.server import SipServer
+from engine.channels.sip.styles import AnswerStyle
 from engine.channels.sip.switches import Peer
 from engine.channels.tls import Certificate
 from engine.core.ports.observing import SipProblem

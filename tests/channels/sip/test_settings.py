@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.channels.sip.decisions import AnswerStyle, ContactStyle
 from engine.channels.sip.peers import Peers, peer_of
-from engine.channels.sip.switches import Trust
+from engine.channels.sip.styles import AnswerStyle, ContactStyle, Trust
 from engine.channels.sip.tables import SipPeerSettings, sip_peers_of
 from engine.settings import Settings, SettingsError, load_settings, render_settings
 

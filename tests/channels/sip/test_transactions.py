@@ -3,11 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.channels.sip.requests import Key
 from engine.channels.sip.transactions import Send, State, Transaction, Transactions
 
 NOW = 1_000.0
-KEY = Key("carrier", b"call", 1, b"z9hG4bK1")
+KEY = b"carrier\0call\0tag\x001\0z9hG4bK1"
 
 
 def waiting(*, is_reliable: bool = False) -> Transaction:
@@ -92,7 +91,7 @@ def test_they_are_found_woken_and_forgotten() -> None:
     held = Transactions(most=2)
     first = Transaction(KEY, is_reliable=False, now=NOW, deadline=NOW + 9)
     held.hold(first)
-    held.hold(Transaction(Key("carrier", b"call", 2, b""), is_reliable=False, now=NOW + 1, deadline=NOW + 9))
+    held.hold(Transaction(b"carrier\0call\0tag\x002\0", is_reliable=False, now=NOW + 1, deadline=NOW + 9))
 
     assert (held.is_full, held.find(KEY), held.next_timer()) == (True, first, NOW + 0.2)
     assert held.due(now=NOW + 0.2) == [first]

@@ -8,7 +8,7 @@ from engine.channels.sip.addresses import BadAddress, number_in, number_of, read
 from engine.channels.sip.message import read_any
 from engine.channels.sip.usual import read_usual
 from tests.channels.sip.fuzz import mutated
-from tests.channels.sip.messages import ALICE, PROXY, invite, offering
+from tests.channels.sip.messages import ALICE, PROXY, invite, offering, parts
 from tests.channels.sip.test_second_opinion import requests
 
 USUAL = offering(
@@ -27,7 +27,7 @@ def test_a_usual_invite_is_read_the_short_way() -> None:
     request = read_usual(USUAL)
 
     assert request is not None
-    assert request == read_any(USUAL)
+    assert parts(request) == parts(read_any(USUAL))
     assert len(request.echo.vias) == 2
     assert len(request.asserted) == 2
 
@@ -50,7 +50,7 @@ def test_what_else_is_usual_is_read_the_short_way(line: bytes) -> None:
     request = read_usual(invite(line))
 
     assert request is not None
-    assert request == read_any(invite(line))
+    assert parts(request) == parts(read_any(invite(line)))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_header_that_stands_twice_is_left_to_the_long_way(name: bytes) -> None
     line = next(line for line in USUAL.split(b"\r\n") if line.startswith(name + b":"))
     twice = USUAL.replace(line, line + b"\r\n" + line)
 
-    assert read_usual(twice) == (read_any(twice) if name == b"Via" else None)
+    assert parts(read_usual(twice)) == (parts(read_any(twice)) if name == b"Via" else None)
 
 
 @given(st.one_of(requests(), st.randoms(use_true_random=False).map(mutated)))
@@ -100,7 +100,7 @@ def test_the_short_way_ends_where_the_long_one_does(data: bytes) -> None:
     """Or nowhere."""
     request = read_usual(data)
 
-    assert request is None or request == read_any(data)
+    assert request is None or parts(request) == parts(read_any(data))
 
 
 @given(

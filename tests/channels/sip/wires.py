@@ -6,10 +6,10 @@ from ipaddress import ip_network
 from typing import Any
 
 from engine.channels.sip.answers import Answering
-from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.server import SipServer, Stream
+from engine.channels.sip.styles import AnswerStyle
 from engine.channels.sip.switches import Arrival, Peer
 from tests.channels.sip.test_redirector import FakePlane, FakeSipObserver
 from tests.silent import SilentMeter
@@ -77,8 +77,9 @@ class Wires:
     def datagram(self, data: bytes) -> list[bytes]:
         """Return what the peer is answered at once."""
         sent: list[bytes] = []
-        arrival = Arrival(self.peer, (PEER_HOST, 5060), is_reliable=False, reply=sent.append, octets=len(data))
-        self.redirector.take(data, arrival)
+        arrival = Arrival(self.peer, (PEER_HOST, 5060), is_reliable=False, reply=sent.append)
+        self.redirector.take(data, arrival, now=self.now)
+        self.redirector.tell()
         return sent
 
     def connection(self, parts: Iterable[bytes], *, host: str = PEER_HOST) -> tuple[bytes, bool]:
