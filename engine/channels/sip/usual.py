@@ -6,6 +6,7 @@ module, right or wrong. mypyc compiles this one. Interpreted it reads the same t
 
 from typing import Final
 
+from librt.strings import read_i64_le
 from mypy_extensions import i64
 
 from engine.channels.sip.headers import MAX_HEAD_BYTES, MAX_HEADERS, MAX_HOPS, MAX_SEQUENCE, READ, UNREAD
@@ -20,27 +21,27 @@ def read_usual(data: bytes) -> Request | None:
     """Read one whole message; None unless it is an INVITE without a To tag, of the usual form."""
     if not data.startswith(b"INVITE "):
         return None
-    head: i64 = data.find(b"\r\n\r\n")
-    if head < 0 or head > MAX_HEAD_BYTES:
-        return None
+    size: i64 = len(data)
     at: i64 = len(b"INVITE ")
-    stop = end_of(data, at, head, URI)
+    stop = end_of(data, at, size, URI)
     if stop == at or not _has(data, stop, _VERSION):
         return None
     found = _Found(data[at:stop])
     at = stop + len(_VERSION)
     count: i64 = 0
-    while at < head + 2:
-        colon = end_of(data, at, head, TOKEN)
-        name = _name_of(data[at:colon])
-        stop = _end_of_line(data, colon)
+    while at < size and data[at] != _CR:
+        colon = end_of(data, at, size, TOKEN)
+        stop = _end_of_line(data, colon, size)
         count += 1
-        if name < 0 or colon == at or data[colon] != _COLON or not _has(data, stop, _END) or count > MAX_HEADERS:
+        if colon == at or stop > MAX_HEAD_BYTES or not _has(data, stop, _END) or data[colon] != _COLON:
             return None
-        if name != _UNREAD and not found.take(name, data, colon + 1, stop):
+        name = _name_of(data, at, colon)
+        if name < 0 or (name != _UNREAD and not found.take(name, data, colon + 1, stop)):
             return None
         at = stop + 2
-    return found.request(len(data) - head - 4)
+    if count == 0 or count > MAX_HEADERS or not _has(data, at, _END):
+        return None
+    return found.request(size - at - 2)
 
 
 class _Found:
@@ -201,20 +202,31 @@ def _after_address(data: bytes, at: i64, end: i64) -> i64:
     return at if at < end and end_of(data, at, end, PARAMETER) == end else -1
 
 
-def _name_of(name: bytes) -> i64:
+def _name_of(data: bytes, at: i64, end: i64) -> i64:
     """Return which header has a name; -1 where the usual way of writing it is another."""
+    size = end - at
+    if size > _LONGEST_NAME or (_SIZES_READ >> size) & 1 == 0:
+        return _UNREAD
+    if _has(data, at, _OF_SIZE[size]):
+        return _KIND_OF_SIZE[size]
+    name = data[at:end]
     known = _NAMES.get(name)
     if known is not None:
         return known
     return -1 if name.lower() in READ else _UNREAD
 
 
-def _end_of_line(data: bytes, at: i64) -> i64:
-    """Return where a CR or LF stands."""
-    octet: i64 = i64(data[at])
-    while octet not in (_CR, _LF):
+def _end_of_line(data: bytes, at: i64, end: i64) -> i64:
+    """Return where a CR or LF stands, or the end; eight octets at a time where all are visible ASCII or blanks."""
+    blanks: i64 = 0x2020202020202020
+    low_bits: i64 = 0x7F7F7F7F7F7F7F7F
+    while at + 8 <= end:
+        octets = read_i64_le(data, at)
+        if (octets | (octets - blanks)) & ~low_bits != 0:
+            break
+        at += 8
+    while at < end and data[at] != _CR and data[at] != _LF:
         at += 1
-        octet = i64(data[at])
     return at
 
 
@@ -253,6 +265,15 @@ _NAMES: Final = dict.fromkeys(UNREAD, _UNREAD) | {
     b"Content-Length": _CONTENT_LENGTH,
     b"P-Asserted-Identity": _ASSERTED,
 }
+_LONGEST_NAME: Final = max(map(len, READ))
+_SIZES_READ: Final = sum(1 << size for size in {len(name) for name in READ})
+"""How long the names are of the headers that are read, a bit each."""
+_OF_SIZE: Final = tuple(
+    next((name for name, read in _NAMES.items() if read != _UNREAD and len(name) == size), b"\r")
+    for size in range(_LONGEST_NAME + 1)
+)
+"""By its length a name that is read, as most switches write it; where there is none, what no name holds."""
+_KIND_OF_SIZE: Final = tuple(_NAMES.get(name, _UNREAD) for name in _OF_SIZE)
 _VERSION: Final = b" SIP/2.0\r\n"
 _END: Final = b"\r\n"
 _PROTOCOL: Final = b"SIP/2.0/"
