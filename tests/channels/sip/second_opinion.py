@@ -1,6 +1,7 @@
 """What the package `sipmessage` makes of a SIP message, to be held against what we make of it."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -45,9 +46,9 @@ def theirs(data: bytes) -> Reading | None:
             _number(sender.uri),
             (cseq.sequence, cseq.method),
             message.headers["Call-ID"],
-            sender.parameters.get("tag") or "",
-            to.parameters.get("tag") or "",
-            (via.host, via.parameters.get("branch") or ""),
+            _parameter(sender.parameters, "tag"),
+            _parameter(to.parameters, "tag"),
+            (via.host, _parameter(via.parameters, "branch")),
         )
     except (ValueError, KeyError, IndexError) as problem:
         problem.__traceback__ = None  # it raises the same objects again and again, which would keep every frame
@@ -68,6 +69,11 @@ def ours(request: Request) -> Reading:
         unquote(_text(request.to_tag)),
         (_text(echo.via.host), unquote(_text(echo.via.branch))),
     )
+
+
+def _parameter(parameters: Mapping[str, str | None], name: str) -> str:
+    """Return the value of a parameter, whose name may be written in letters of either case; empty where it has none."""
+    return {one.lower(): value for one, value in parameters.items()}.get(name) or ""
 
 
 def _number(uri: sipmessage.URI) -> str | None:

@@ -38,7 +38,10 @@ URIS: Final = st.builds(
 PARAMETERS: Final = st.lists(
     st.sampled_from((b";x", b" ; y = z", b';q="a\\"b"', b";w=[::1]")), max_size=3, unique=True
 ).map(b"".join)
-TAGS: Final = st.one_of(st.just(b""), TOKENS.map(lambda token: b";tag=" + token.replace(b"%", b"+")))
+TAGS: Final = st.one_of(
+    st.just(b""),
+    st.builds(lambda name, token: name + token.replace(b"%", b"+"), st.sampled_from((b";tag=", b";tAg=")), TOKENS),
+)
 ADDRESSES: Final = st.builds(
     lambda name, uri, before, tag, after: name + b" <" + uri + b">" + before + tag + after,
     NAMES,
