@@ -1,7 +1,7 @@
 """The rows of `hosts`: which process writes for a place; the function `fence` keeps all others from it.
 
 A server that is alone takes the one place for itself. A host of a cluster attaches to a place that was assigned to its
-node. Nobody takes what lives: a row that was not given back is watched first.
+node. Nobody takes what lives: a row that was not given back is watched first, and what waits for the standby is alive.
 """
 
 import os
@@ -43,6 +43,7 @@ _ATTACH: Final = """
     UPDATE hosts SET epoch = epoch + 1, attached = 0, backend = NULL, since = now()
     WHERE place = %s AND node = %s RETURNING epoch, state
 """
+_WAITING: Final = "SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s) AND wait_event = 'SyncRep'"
 _END_BACKEND: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = %(backend)s AND datname = current_database() AND usename = current_user
@@ -236,17 +237,30 @@ def one_at_a_time(connection: psycopg.Connection[Any]) -> Iterator[None]:
 def first_alive(
     connection: psycopg.Connection[Any], suspects: Rows, *, seconds: float, sleep: Callable[[float], object]
 ) -> Seen | None:
-    """Watch rows for as long as one may stay the same while its owner lives; return one that changed. Blocks."""
+    """Watch rows for as long as one may stay the same while its owner lives; return one that changed. Blocks.
+
+    Also one whose owner waits for the standby. That is no silence: it goes on when the standby does, and sooner than
+    whoever takes its place could, since the commits of that one wait too.
+    """
     waited = 0.0
     while suspects and waited < seconds:
         sleep(_WATCH_SECONDS)
         waited += _WATCH_SECONDS
+        waiting = _waiting(connection, suspects)
+        if waiting is not None:
+            return waiting
         found = installation(connection)
         for key, row in suspects.items():
             now = found.rows.get(key)
             if now != row:
                 return now or row
     return None
+
+
+def _waiting(connection: psycopg.Connection[Any], suspects: Rows) -> Seen | None:
+    places = {row.backend: row for row in suspects.values() if isinstance(row, SeenPlace) and row.backend is not None}
+    found = connection.execute(_WAITING, (list(places),)).fetchone()
+    return None if found is None else places[found[0]]
 
 
 def end_backend(connection: psycopg.Connection[Any], row: SeenPlace) -> None:

@@ -49,6 +49,11 @@ class Pair:
         self.tell("ALTER SYSTEM SET synchronous_standby_names = ''")
         self.tell("SELECT pg_reload_conf()")
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing is confirmed now."""
+        return bool(self._frozen)
+
     def freeze(self) -> None:
         """Stop the process of the standby that receives and confirms."""
         with closing(self._standby.admin()) as connection:

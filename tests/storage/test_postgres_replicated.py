@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from itertools import count
@@ -16,9 +17,9 @@ from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.ports.membership import PlaceState
 from storage.errors import MoveRefused
 from storage.postgres import writer as postgres_writer
-from storage.postgres.connections import WriterConnection, conninfo_of
+from storage.postgres.connections import WriterConnection, conninfo_of, open_writer
 from storage.postgres.ledger import PostgresLedger
-from storage.postgres.places import take_place
+from storage.postgres.places import PlaceTaken, take_place
 from storage.postgres.schema import migrate
 from storage.transfer import import_file
 from tests import postgres
@@ -86,6 +87,26 @@ async def test_nobody_is_answered_while_the_standby_is_frozen(pair: Pair, rig: R
 
     assert (before, came) == ([], [None])
     assert rig.transaction.unknown_outcomes == 0
+
+
+async def test_an_owner_that_waits_for_the_standby_keeps_its_place(pair: Pair, rig: Rig) -> None:
+    """A spare server that watches it would only have to wait as well, and then load what the owner has in memory."""
+    came: list[StoreUnavailable | None] = []
+
+    def pass_time(_: float) -> None:
+        if not pair.is_frozen:
+            pair.freeze()
+            rig.writer.put(word("second"), came.append)
+            while not pair.backends(_APPLICATION, waiting_for="SyncRep"):
+                time.sleep(0.02)
+
+    with closing(open_writer(pair.primary.conninfo("words"))) as spare, pytest.raises(PlaceTaken):
+        await asyncio.to_thread(take_place, spare, PLACE, node="spare", lease_seconds=1.0, sleep=pass_time)
+    before = list(came)
+    pair.thaw()
+
+    assert await rig.write(word("third")) == [None]
+    assert (before, came, rig.fenced) == ([], [None], [])
 
 
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
