@@ -15,6 +15,7 @@ import msgspec
 
 from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.host_monitor import HostMonitor
+from actors.cluster.leases import Renewals
 from actors.cluster.warden import SILENCE_SECONDS, Assignment
 from actors.cluster.watch import (
     BEAT_SECONDS,
@@ -88,7 +89,7 @@ class NodeSupervisor:
         self._monitor = HostMonitor(fleet, hosts, patience=patience, clock=clock, wall=wall)
         self._rows: ClusterRows | None = None
         self._read_at = 0.0  # when the rows were read
-        self._epochs: dict[int, tuple[int, float]] = {}  # of places, and when they were read first (steady clock)
+        self._renewals = Renewals()
         self._rows_wanted, self._hosts_wanted = asyncio.Event(), asyncio.Event()  # at once, not with the next beat
         self._nodes_seen: dict[str, tuple[int, float]] = {}  # their last beat, and when it was seen first
         self._actors = set(range(hosts))  # places of which there may be an actor here
@@ -275,11 +276,11 @@ class NodeSupervisor:
         self._problem = problem
 
     def _take(self, rows: ClusterRows) -> None:
-        now, steady, seen = self._clock(), self._steady(), self._nodes_seen
+        now, seen = self._clock(), self._nodes_seen
         self._read_at = now
-        for row in rows.places:
-            if self._epochs.get(row.place, (None,))[0] != row.epoch:
-                self._epochs[row.place] = row.epoch, steady
+        if rows.has_missed:  # a primary that is no more may have had renewals that were not read
+            self._renewals = Renewals()
+        self._renewals.take(rows.places, self._steady())
         self._nodes_seen = {
             node.name: seen[node.name] if node.name in seen and seen[node.name][0] == node.beat else (node.beat, now)
             for node in rows.nodes
@@ -315,11 +316,11 @@ class NodeSupervisor:
             await self._fleet.launch(place, self._fleet.here(), tenure=self._tenure(row))
 
     def _tenure(self, row: PlaceRow) -> Tenure:
-        """Tell when a host may answer: once the lease of an owner that was fenced before its row was read is over."""
+        """Tell when a host may answer: once the lease of an owner that was fenced is over."""
         if row.state is PlaceState.FREE:
             return Tenure(row.epoch)
-        fenced = self._epochs[row.place][1] if row.state is PlaceState.TAKEN else self._steady()
-        return Tenure(row.epoch, fenced + self._lease_seconds)
+        renewed_by = self._renewals[row.place] if row.state is PlaceState.TAKEN else self._steady()
+        return Tenure(row.epoch, renewed_by + self._lease_seconds)
 
     async def _give_back(self, place: int) -> None:
         await self._stopped(place, _STOP_SECONDS)

@@ -69,7 +69,7 @@ _END_OWNER: Final = """
         AND NOT EXISTS (SELECT FROM hosts AS others WHERE others.backend = active.pid AND others.place <> hosts.place)
 """
 _ASSIGN: Final = """
-    UPDATE hosts SET epoch = epoch + 1, attached = 0, backend = NULL, node = %(node)s, state = %(state)s,
+    UPDATE hosts SET epoch = epoch + 1, backend = NULL, node = %(node)s, state = %(state)s,
         addresses = NULL, since = now(), changes = changes + 1
     WHERE place = %(place)s AND epoch = %(epoch)s AND NOT is_drained AND (%(state)s <> 0 OR state = 0)
 """

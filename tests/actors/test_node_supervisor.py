@@ -40,6 +40,7 @@ class FakeLedger:
         self.nodes = {ME: 0, OTHER: 0}
         self.version = 1
         self.problem: MasklineError | None = None
+        self.has_missed = False
         self.told: list[Mapping[int, HostTold]] = []
         self.done: list[tuple[object, ...]] = []
 
@@ -62,6 +63,7 @@ class FakeLedger:
             SECRET,
             tuple(self.places),
             tuple(NodeRow(name, beat, f"10.0.0.{name}") for name, beat in sorted(self.nodes.items())),
+            self.has_missed,
         )
         self.told.append(told)
         for place, one in told.items():
@@ -187,7 +189,39 @@ async def test_a_place_that_was_given_back_is_carried_at_once_and_another_after_
     assert fleet.tenures == {0: Tenure(), 1: Tenure(0, 1_014.0), 2: Tenure(0, 1_014.0)}
 
 
-async def test_the_lease_of_a_lost_owner_counts_from_when_its_row_was_read_as_taken() -> None:
+async def test_the_lease_of_a_lost_owner_counts_from_when_its_last_renewal_was_read() -> None:
+    """It was silent for all of that time, so it cannot have renewed it since."""
+    fleet = FakeFleet(*nodes("ray"))
+    ledger = FakeLedger(*(place(number, OTHER, PlaceState.HELD, epoch=5, attached=1) for number in range(3)))
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(10.0, 10.5)
+    taken = {"node": ME, "state": PlaceState.TAKEN, "epoch": 6, "told": None}
+    ledger.change(0, **taken)
+    ledger.change(1, **taken, group_no=1)
+    ledger.change(2, **taken, attached=2)
+    await desk.ticks(13.5)
+
+    assert fleet.tenures == {0: Tenure(6, 1_014.0), 1: Tenure(6, 1_017.5), 2: Tenure(6, 1_017.5)}
+
+
+async def test_what_was_read_before_the_database_was_away_says_nothing_of_a_lease() -> None:
+    """Its owner may have renewed it where nobody reads any more, if no standby had to confirm that."""
+    fleet = FakeFleet(*nodes("ray"))
+    ledger = FakeLedger(place(0, OTHER, PlaceState.HELD, epoch=5))
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(10.0)
+    ledger.problem = StoreUnavailable("no answer")
+    await desk.ticks(10.5)
+    ledger.problem, ledger.has_missed = None, True
+    ledger.change(0, node=ME, state=PlaceState.TAKEN, epoch=6)
+    await desk.ticks(16.0)
+
+    assert fleet.tenures == {0: Tenure(6, 1_020.0)}
+
+
+async def test_the_lease_of_an_owner_that_was_not_watched_counts_from_when_its_row_was_read_as_taken() -> None:
     """It was fenced before that, however long a launch takes; of one that is still held it counts from the launch."""
     fleet = FakeFleet(*nodes("ray"))
     desk = Desk(fleet, FakeLedger(place(0, ME, PlaceState.TAKEN, epoch=5), place(1, ME, PlaceState.HELD)))
@@ -255,10 +289,10 @@ async def test_a_host_that_comes_back_while_its_old_process_is_ended_is_launched
     await desk.ticks(0.0, 0.5)
     fleet.done.clear()
 
-    ledger.change(0, node=OTHER, state=PlaceState.TAKEN, epoch=1)
+    ledger.change(0, node=OTHER, state=PlaceState.TAKEN, epoch=2, attached=1)
     desk.now = 1.0
     await desk.supervisor.follow()
-    ledger.change(0, node=ME, state=PlaceState.TAKEN, epoch=2)
+    ledger.change(0, node=ME, state=PlaceState.TAKEN, epoch=3)
     await desk.supervisor.follow()
     await desk.supervisor.attend()
     ended = list(fleet.done)

@@ -297,6 +297,21 @@ async def test_what_is_drained_or_not_free_any_more_is_not_assigned_as_if_it_wer
     assert (held.state, held.node, back.state) == (HELD, "a", FREE)
 
 
+async def test_a_place_that_is_taken_still_shows_its_owners_last_commit(conninfo: str) -> None:
+    """Whoever has seen that before knows that the lease was not renewed since."""
+    async with joined(conninfo, "a") as ledger:
+        await assigned(ledger, "a")
+        async with serving(conninfo, "a"):
+            held = await place(ledger)
+            taken = await assigned(ledger, "b", TAKEN)
+        async with serving(conninfo, "b"):
+            other = await place(ledger)
+
+    assert (held.attached, held.group_no) == (taken.attached, taken.group_no)
+    assert held.attached == other.attached == 1
+    assert (other.group_no, other.epoch) == (held.group_no + 1, taken.epoch + 1)
+
+
 async def test_what_a_node_tells_of_its_hosts_is_known_to_all_until_they_are_elsewhere(conninfo: str) -> None:
     """With a newer version of the map, each time; of what is another one's it tells nothing."""
     async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:

@@ -83,7 +83,7 @@ class PlaceRow(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     """Grows with each assignment, and with each process that attaches; what has an older one can commit nothing."""
     attached: int = 0
-    """Connections that the process has attached with under this epoch."""
+    """Connections that the process has attached with; one that takes the place leaves this and the next as they are."""
     group_no: int = 0
     """Its last commit; a host that has nothing to commit counts on too, each second."""
     node: str | None = None
