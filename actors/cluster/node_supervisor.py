@@ -34,9 +34,6 @@ from engine.core.model.placement import host_name
 from engine.core.ports.membership import ClusterRows, HostTold, Ledger, PlaceRow, PlaceState, Tenure
 from engine.core.ports.operations import Clock
 
-_MOVES: Final = 3
-"""How often a move is tried that another node's assignment came before."""
-
 _SOON_SECONDS: Final = 0.1
 """Between two rounds, where something is waited for that may come at any moment."""
 
@@ -190,12 +187,13 @@ class NodeSupervisor:
     async def order(self, place: int, verb: str, *, timeout_seconds: float = 30.0) -> bool:
         """Have a host of any node drain or undrain, which has one that failed try again; False: not in time."""
         row = self._row(place)
-        has_failed = row is not None and row.told is not None and row.told.state is HostState.FAILED
         try:
             async with asyncio.timeout(timeout_seconds):
-                if verb == "drain" or has_failed:
+                if verb == "drain":
                     await self._drained(place)
-                if verb != "drain":
+                elif row is not None and row.node and row.told is not None and row.told.state is HostState.FAILED:
+                    return await self._ledger.move(place, row.node, row.node)
+                else:
                     await self._ledger.set_drained(place, is_drained=False)
         except (TimeoutError, StoreUnavailable) as problem:
             _log.warning("%s did not %s: %s", host_name(place), verb, str(problem) or "not in time")
@@ -205,27 +203,35 @@ class NodeSupervisor:
     async def move(self, place: int, node: str, *, timeout_seconds: float) -> bool:
         """Have a host stop in order where it is, and start on the node of a name.
 
-        False when it did not in time, or the node shows no life: then the host stays where it is.
+        False when it did not in time, or the node shows no life. Then the host stays where it is, unless the database
+        is away: what is on the way goes on when that is back.
         """
         if node not in self._nodes_up():
             _log.warning("%s is not moved to %s, which shows no life", host_name(place), node)
             return False
         try:
             async with asyncio.timeout(timeout_seconds):
-                for _ in range(_MOVES):
-                    if await self._moved(place, node):
-                        return True
+                return await self._moved(place, node)
         except (TimeoutError, StoreUnavailable) as problem:
             _log.warning("%s was not moved to %s: %s", host_name(place), node, str(problem) or "not in time")
+        with suppress(StoreUnavailable):
+            await self._ledger.stay(place, node)
         return False
 
     async def _moved(self, place: int, node: str) -> bool:
-        try:
-            row = await self._drained(place)
-        finally:
-            await self._ledger.set_drained(place, is_drained=False)
-        state = PlaceState.FREE if row.state is PlaceState.FREE else PlaceState.TAKEN
-        return await self._ledger.assign(place, epoch=row.epoch, node=node, state=state)
+        """Have the node that carries a host give it over; it does so even if this supervisor ends meanwhile."""
+        row = self._row(place)
+        assert row is not None  # noqa: S101 - the node that it goes to was read with it
+        if row.node is None:
+            state = PlaceState.FREE if row.state is PlaceState.FREE else PlaceState.TAKEN
+            return await self._ledger.assign(place, epoch=row.epoch, node=node, state=state)
+        epoch = row.epoch
+        if not await self._ledger.move(place, row.node, node):
+            return False
+        while row is None or row.epoch == epoch or row.moves_to is not None:
+            await asyncio.sleep(BEAT_SECONDS / 5)
+            row = self._row(place)
+        return row.node == node
 
     async def _drained(self, place: int) -> PlaceRow:
         """Take a host out, and wait until its node has given it back."""
@@ -303,11 +309,11 @@ class NodeSupervisor:
                 _log.warning("%s: %s goes to %s", one.reason, host_name(one.place), one.node)
 
     async def _carry(self, row: PlaceRow) -> None:
-        """Launch a host that is assigned to this node and has no actor; give back one that is drained."""
+        """Launch a host that is assigned to this node and has no actor; give one back that is drained, or moves."""
         place = row.place
         if place in self._giving_back or place in self._strangers:
             return
-        if row.is_drained:
+        if row.is_drained or row.moves_to is not None:
             giving = self._giving_back[place] = asyncio.create_task(self._give_back(place), name=f"give-back-{place}")
             giving.add_done_callback(lambda _: self._giving_back.pop(place, None))
         elif place not in self._actors:

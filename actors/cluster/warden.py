@@ -108,7 +108,7 @@ class Warden:
     def _note_failures(self, rows: ClusterRows) -> None:
         for row in rows.places:
             state = None if row.told is None else row.told.state
-            if row.is_drained or state is HostState.READY:
+            if row.is_drained or row.moves_to is not None or state is HostState.READY:
                 self._failed.pop(row.place, None)
             elif state is HostState.FAILED and row.node is not None:
                 self._failed.setdefault(row.place, set()).add(row.node)
@@ -150,7 +150,7 @@ class Warden:
             return f"{place} is assigned to {owner}" if is_free or self._is_silent(row.place) else ""
         if self._is_silent(name):
             return f"{name} and {place} are silent" if self._is_silent(row.place) else ""
-        if name not in load:
+        if name not in load or row.moves_to is not None:
             return ""
         if row.told is not None and row.told.state is HostState.FAILED:
             return f"{place} does not start on {name}" if is_free or self._is_silent(row.place) else ""

@@ -33,7 +33,7 @@ _ATTEMPTS: Final = 3
 _FREE_ALL: Final = """
     UPDATE hosts
     SET epoch = epoch + 1, attached = 0, backend = NULL, node = NULL, addresses = NULL, state = 0, since = now(),
-        changes = changes + 1
+        moves_to = NULL, changes = changes + 1
 """
 _ADD_PLACES: Final = """
     INSERT INTO hosts (place, epoch, group_no) SELECT place, 0, 0 FROM generate_series(0, %s - 1) AS place

@@ -45,7 +45,7 @@ _BEAT: Final = """
 """
 _CLUSTER: Final = "SELECT (SELECT coalesce(sum(changes), 0)::BIGINT FROM hosts), secret, hosts FROM cluster"
 _PLACES: Final = """
-    SELECT place, epoch, attached, group_no, node, state, is_drained, addresses FROM hosts
+    SELECT place, epoch, attached, group_no, node, state, is_drained, moves_to, addresses FROM hosts
     WHERE place < (SELECT hosts FROM cluster) ORDER BY place
 """
 _NODES: Final = "SELECT name, beat, address, joined FROM nodes ORDER BY name"
@@ -53,12 +53,21 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 """What is read is of one moment."""
 
 _TELL: Final = "UPDATE hosts SET changes = changes + 1, addresses = %s WHERE place = %s AND node = %s"
-_DRAIN: Final = "UPDATE hosts SET changes = changes + 1, is_drained = %s WHERE place = %s"
+_DRAIN: Final = "UPDATE hosts SET changes = changes + 1, is_drained = %s, moves_to = NULL WHERE place = %s"
+_MOVE: Final = """
+    UPDATE hosts SET changes = changes + 1, moves_to = %s WHERE place = %s AND node = %s AND NOT is_drained
+"""
+_STAY: Final = "UPDATE hosts SET changes = changes + 1, moves_to = NULL WHERE place = %s AND moves_to = %s"
 _GIVE_BACK: Final = """
-    UPDATE hosts SET changes = changes + 1, node = NULL, addresses = NULL, since = now() WHERE place = %s AND node = %s
+    UPDATE hosts
+    SET changes = changes + 1, node = moves_to, moves_to = NULL, addresses = NULL, since = now(),
+        epoch = CASE WHEN moves_to IS NULL THEN epoch ELSE epoch + 1 END,
+        state = CASE WHEN moves_to IS NULL OR state = 0 THEN state ELSE 2 END
+    WHERE place = %s AND node = %s
 """
 _GIVE_ALL_BACK: Final = """
-    UPDATE hosts SET changes = changes + 1, node = NULL, addresses = NULL, since = now() WHERE node = %s
+    UPDATE hosts SET changes = changes + 1, node = NULL, moves_to = NULL, addresses = NULL, since = now()
+    WHERE node = %s
 """
 _LEAVE: Final = "DELETE FROM nodes WHERE name = %s AND joined = %s"
 _END_OWNER: Final = """
@@ -70,7 +79,7 @@ _END_OWNER: Final = """
 """
 _ASSIGN: Final = """
     UPDATE hosts SET epoch = epoch + 1, backend = NULL, node = %(node)s, state = %(state)s,
-        addresses = NULL, since = now(), changes = changes + 1
+        moves_to = NULL, addresses = NULL, since = now(), changes = changes + 1
     WHERE place = %(place)s AND epoch = %(epoch)s AND NOT is_drained AND (%(state)s <> 0 OR state = 0)
 """
 
@@ -181,11 +190,19 @@ class PostgresLedger:
         return await self._acts.run(partial(_assign, place=place, epoch=epoch, node=node, state=state))
 
     async def set_drained(self, place: int, is_drained: bool) -> None:  # noqa: FBT001 - the value, not a switch
-        """Take a place out, or in again."""
+        """Take a place out, or in again; it moves nowhere then."""
         await self._change((_DRAIN, (is_drained, place)))
 
+    async def move(self, place: int, node: str, to: str) -> bool:
+        """Have a node give a place back for another one, or for itself."""
+        return await self._acts.run(partial(_change, statements=[(_MOVE, (to, place, node))])) == 1
+
+    async def stay(self, place: int, to: str) -> None:
+        """Have a place that has not been given back yet stay where it is."""
+        await self._change((_STAY, (place, to)))
+
     async def give_back(self, place: int) -> None:
-        """Assign a place of this node to nobody."""
+        """Assign a place of this node to the node that it moves to, or to nobody."""
         await self._change((_GIVE_BACK, (place, self._joining.node)))
 
     async def leave(self) -> None:
@@ -268,7 +285,7 @@ def _left_out(joining: Joining, hosts: int | None, nodes: Mapping[str, str]) -> 
 
 
 def _place_of(row: Sequence[Any]) -> PlaceRow:
-    place, epoch, attached, group_no, node, state, is_drained, told = row
+    place, epoch, attached, group_no, node, state, is_drained, moves_to, told = row
     return PlaceRow(
         place=place,
         epoch=epoch,
@@ -277,6 +294,7 @@ def _place_of(row: Sequence[Any]) -> PlaceRow:
         node=node,
         state=PlaceState(state),
         is_drained=is_drained,
+        moves_to=moves_to,
         told=None if told is None else _told_of(told),
     )
 
@@ -300,8 +318,9 @@ def _assign(connection: psycopg.Connection[Any], *, place: int, epoch: int, node
         return connection.execute(_ASSIGN, wanted).rowcount == 1
 
 
-def _change(connection: psycopg.Connection[Any], *, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
-    """Make changes together, sent at once: the rows of hosts are not kept locked for a round trip."""
-    with confirmed(connection), connection.pipeline(), connection.transaction():
-        for text, values in statements:
-            connection.execute(text, values)
+def _change(connection: psycopg.Connection[Any], *, statements: Sequence[tuple[str, Sequence[object]]]) -> int:
+    """Make changes together, sent at once: the rows of hosts are not kept locked for a round trip; returns how many."""
+    with confirmed(connection):
+        with connection.pipeline(), connection.transaction():
+            done = [connection.execute(text, values) for text, values in statements]
+        return sum(one.rowcount for one in done)

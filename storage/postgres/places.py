@@ -29,13 +29,13 @@ _HOSTS: Final = "SELECT hosts FROM cluster"
 _TAKE: Final = """
     UPDATE hosts
     SET epoch = epoch + 1, attached = 0, backend = NULL, node = %s, addresses = NULL, state = 0, since = now(),
-        changes = changes + 1
+        moves_to = NULL, changes = changes + 1
     WHERE place = %s AND epoch = %s
 """
 _FREE: Final = """
     UPDATE hosts
     SET epoch = epoch + 1, attached = 0, backend = NULL, node = NULL, addresses = NULL, state = 0, since = now(),
-        changes = changes + 1
+        moves_to = NULL, changes = changes + 1
     WHERE place <> %s AND (state <> 0 OR node IS NOT NULL)
 """
 _ALONE: Final = "UPDATE cluster SET hosts = 1 WHERE hosts IS DISTINCT FROM 1"

@@ -227,11 +227,17 @@ _MEMBERSHIP: Final = (
     """,
 )
 
+_MOVES: Final = (
+    # the node that gets the place when the one that has it gives it back
+    'ALTER TABLE hosts ADD COLUMN moves_to TEXT COLLATE "C"',
+)
+
 MIGRATIONS: Final = {
     "0001_first_tables": _FIRST_TABLES,
     "0002_imports": _IMPORTS,
     "0003_registry_changes": _REGISTRY_CHANGES,
     "0004_membership": _MEMBERSHIP,
+    "0005_moves": _MOVES,
 }
 """Statements by name, in order; what was released never changes."""
 

@@ -86,11 +86,31 @@ class FakeLedger:
         self._demand()
         self.change(place, is_drained=is_drained)
 
-    async def give_back(self, place: int) -> None:
-        """Assign to nobody."""
+    async def move(self, place: int, node: str, to: str) -> bool:
+        """Note where it is to go."""
         self._demand()
+        row = self.places[place]
+        if row.node != node or row.is_drained:
+            return False
+        self.change(place, moves_to=to)
+        return True
+
+    async def stay(self, place: int, to: str) -> None:
+        """Forget it."""
+        self._demand()
+        if self.places[place].moves_to == to:
+            self.change(place, moves_to=None)
+
+    async def give_back(self, place: int) -> None:
+        """Assign to the node that it moves to, or to nobody."""
+        self._demand()
+        row = self.places[place]
         self.done.append(("give back", place))
-        self.change(place, node=None, told=None)
+        if row.moves_to is None:
+            self.change(place, node=None, told=None)
+        else:
+            state = PlaceState.FREE if row.state is PlaceState.FREE else PlaceState.TAKEN
+            self.change(place, node=row.moves_to, moves_to=None, epoch=row.epoch + 1, state=state, told=None)
 
     async def leave(self) -> None:
         """Give all back."""
@@ -452,12 +472,12 @@ async def test_a_host_is_moved_when_it_has_stopped_in_order() -> None:
 
     assert moving.result()
     assert fleet.done == [("stop", 0), ("kill", 0, True)]
-    assert ledger.done == [("give back", 0), ("assign", 0, OTHER, PlaceState.FREE)]
-    assert not ledger.places[0].is_drained
+    assert ledger.done == [("give back", 0)]
+    assert ledger.places[0] == place(0, OTHER, epoch=1)
 
 
-async def test_a_move_that_takes_too_long_leaves_the_host_in() -> None:
-    """It is assigned to whoever has room."""
+async def test_a_move_that_takes_too_long_leaves_the_host_where_it_is() -> None:
+    """Its node has not given it back, and need not any more."""
     ledger = FakeLedger(place(0, OTHER, told=serving(0)))
     desk = Desk(FakeFleet(*nodes("ray")), ledger)
     await desk.ticks(0.0)
@@ -465,7 +485,43 @@ async def test_a_move_that_takes_too_long_leaves_the_host_in() -> None:
     was_moved = await desk.supervisor.move(0, ME, timeout_seconds=0.05)
 
     assert not was_moved
+    assert ledger.places[0] == place(0, OTHER, told=serving(0))
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_a_move_in_whose_middle_the_database_goes_away_takes_no_host_out(
+    is_begun: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Whether it was noted or not: the host serves on, and moves when the database is back if that was noted."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+
+    ledger.problem = None if is_begun else StoreUnavailable("no answer")
+    moving = asyncio.create_task(desk.supervisor.move(0, OTHER, timeout_seconds=0.05))
+    while ledger.places[0].moves_to is None and not moving.done():  # noqa: ASYNC110 - rows
+        await asyncio.sleep(0)
+    ledger.problem = StoreUnavailable("no answer")
+    was_moved = await moving
+    during = ledger.places[0]
+    ledger.problem = None
+    await settled(desk, lambda: not is_begun or ledger.places[0].node == OTHER)
+
+    assert not was_moved
+    assert (during.node, during.is_drained) == (ME, False)
+    assert ledger.places[0].node == (OTHER if is_begun else ME)
     assert not ledger.places[0].is_drained
+
+
+async def test_a_drained_host_is_not_moved() -> None:
+    """Nobody is to carry it."""
+    ledger = FakeLedger(place(0, is_drained=True), place(1, OTHER, is_drained=True))
+    desk = Desk(FakeFleet(*nodes("ray")), ledger)
+    await desk.ticks(0.0)
+
+    moved = [await desk.supervisor.move(number, ME, timeout_seconds=SECONDS) for number in (0, 1)]
+
+    assert moved == [False, False]
 
 
 async def test_a_host_is_not_moved_to_a_node_that_shows_no_life() -> None:
@@ -526,16 +582,21 @@ async def settled(desk: Desk, holds: object) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_failed_host_of_any_node_is_given_back_to_try_again() -> None:
-    """By the order to take it in: whoever it is assigned to then starts it anew."""
-    ledger = FakeLedger(place(0, OTHER, told=HostTold(state=HostState.FAILED)))
-    desk = Desk(FakeFleet(*nodes("ray")), ledger)
-    await desk.ticks(0.0)
+async def test_a_failed_host_of_any_node_is_started_anew_there() -> None:
+    """By the order to take it in: its node gives it back for itself."""
+    fleet = FakeFleet(*nodes("ray"))
+    failed = HostTold(state=HostState.FAILED)
+    ledger = FakeLedger(place(0, OTHER, told=failed), place(1, ME, told=failed))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    ledger.change(1, told=failed)
+    await desk.supervisor.follow()
+    fleet.done.clear()
 
-    retrying = asyncio.create_task(desk.supervisor.order(0, "undrain", timeout_seconds=SECONDS))
-    await settled(desk, lambda: ledger.places[0].is_drained)
-    ledger.change(0, node=None)
-    await settled(desk, retrying.done)
+    ordered = [await desk.supervisor.order(number, "undrain", timeout_seconds=SECONDS) for number in (0, 1)]
+    await settled(desk, lambda: ("launch", 1, "ray") in fleet.done)
 
-    assert retrying.result()
-    assert not ledger.places[0].is_drained
+    assert ordered == [True, True]
+    assert ledger.places[0].moves_to == OTHER
+    assert fleet.done == [("stop", 1), ("kill", 1, True), ("launch", 1, "ray")]
+    assert (ledger.places[1].node, ledger.places[1].epoch) == (ME, 1)

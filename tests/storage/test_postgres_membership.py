@@ -297,6 +297,52 @@ async def test_what_is_drained_or_not_free_any_more_is_not_assigned_as_if_it_wer
     assert (held.state, held.node, back.state) == (HELD, "a", FREE)
 
 
+@pytest.mark.parametrize("stops", [True, False])
+async def test_a_place_that_moves_is_the_other_nodes_when_it_is_given_back(
+    conninfo: str,
+    stops: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Free where its host has stopped; one that was killed is fenced, should it live, and its lease waited for."""
+    async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:
+        await assigned(first, "a")
+        old = attached(conninfo, "a")
+        await old.write(word("of the old one"))
+        assert await second.move(PLACE, "a", "b")
+        moving = await place(second)
+        if stops:
+            await old.close()
+        await first.give_back(PLACE)
+        moved = await place(second)
+        if not stops:
+            with pytest.raises(Fenced):
+                old.transaction.look(is_failed=False)
+
+    assert (moving.node, moving.moves_to, moving.epoch) == ("a", "b", moved.epoch - 1)
+    assert (moved.node, moved.moves_to, moved.state) == ("b", None, FREE if stops else TAKEN)
+
+
+async def test_a_place_moves_from_the_node_that_has_it_and_only_until_it_is_to_stay(conninfo: str) -> None:
+    """Who drains it, or takes it for lost, has not heard of the move."""
+    async with joined(conninfo, "a") as ledger:
+        await assigned(ledger, "a")
+        from_another = await ledger.move(PLACE, "b", "c")
+        assert await ledger.move(PLACE, "a", "b")
+        await ledger.stay(PLACE, "c")
+        still = await place(ledger)
+        await ledger.stay(PLACE, "b")
+        stays = await place(ledger)
+        assert await ledger.move(PLACE, "a", "b")
+        await ledger.set_drained(PLACE, is_drained=True)
+        drained = await place(ledger)
+        of_drained = await ledger.move(PLACE, "a", "b")
+        await ledger.set_drained(PLACE, is_drained=False)
+        assert await ledger.move(PLACE, "a", "b")
+        taken = await assigned(ledger, "c", TAKEN)
+
+    assert (from_another, of_drained) == (False, False)
+    assert [row.moves_to for row in (still, stays, drained, taken)] == ["b", None, None, None]
+
+
 async def test_a_place_that_is_taken_still_shows_its_owners_last_commit(conninfo: str) -> None:
     """Whoever has seen that before knows that the lease was not renewed since."""
     async with joined(conninfo, "a") as ledger:

@@ -91,6 +91,8 @@ class PlaceRow(msgspec.Struct, frozen=True, kw_only=True):
     state: PlaceState = PlaceState.FREE
     is_drained: bool = False
     """The operator took it out: it is assigned to nobody."""
+    moves_to: str | None = None
+    """The node that it is assigned to once the one that has it gives it back; its own: to be started anew."""
     told: HostTold | None = None
     """What that node told of it since it was assigned to it."""
 
@@ -142,10 +144,19 @@ class Ledger(Protocol):
         """
 
     async def set_drained(self, place: int, is_drained: bool) -> None:  # noqa: FBT001 - the value, not a switch
-        """Take a place out, or in again."""
+        """Take a place out, or in again; it moves nowhere then."""
+
+    async def move(self, place: int, node: str, to: str) -> bool:
+        """Have a node give a place back for another one, or for itself; False: it has it no more, or it is drained."""
+
+    async def stay(self, place: int, to: str) -> None:
+        """Have a place that is to move to a node, and has not been given back yet, stay where it is."""
 
     async def give_back(self, place: int) -> None:
-        """Assign a place of this node, whose host has stopped, to nobody; its state stays what the host has left."""
+        """Assign a place of this node, whose host has stopped, to the node that it moves to, or to nobody.
+
+        Then its state stays what the host has left. Another node fences that host where it has not given the place up.
+        """
 
     async def leave(self) -> None:
         """Take part no more: what this node still has is assigned to nobody, and its row goes."""
