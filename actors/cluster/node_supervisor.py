@@ -92,7 +92,8 @@ class NodeSupervisor:
         self._actors = set(range(hosts))  # places of which there may be an actor here
         self._strangers: set[int] = set()  # those among them that have been assigned elsewhere since
         self._giving_back: dict[int, asyncio.Task[None]] = {}
-        self._problem = ""
+        self._problem = ""  # with the database
+        self._failures: dict[str, str] = {}  # of rounds, by the name of the task
         self._takeovers = 0
         self._is_refused = False
         self._is_stopping = False
@@ -101,20 +102,22 @@ class NodeSupervisor:
 
     def start(self) -> None:
         """Watch from now on."""
+        rounds = {"rows": (self.follow, self._rows_wanted), "hosts": (self.attend, self._hosts_wanted)}
         self._running = (
-            asyncio.create_task(self._again_and_again(self.follow, self._rows_wanted), name="supervisor-rows"),
-            asyncio.create_task(self._again_and_again(self.attend, self._hosts_wanted), name="supervisor-hosts"),
+            *(asyncio.create_task(self._again_and_again(name, *one), name=name) for name, one in rounds.items()),
             asyncio.create_task(self._monitor.measure_lateness(), name="supervisor-lateness"),
         )
 
-    async def _again_and_again(self, turn: Callable[[], Awaitable[None]], wanted: asyncio.Event) -> None:
+    async def _again_and_again(self, name: str, turn: Callable[[], Awaitable[None]], wanted: asyncio.Event) -> None:
         while True:
             wanted.clear()
             try:
                 await turn()
             except Exception as failure:  # noqa: BLE001 - the loop of an actor: told and logged, the next turn goes on
                 _log.exception("A round of the supervisor failed")
-                self._problem = f"an unforeseen error of its supervisor, see its log: {type(failure).__name__}"
+                self._failures[name] = f"an unforeseen error of its supervisor, see its log: {type(failure).__name__}"
+            else:
+                self._failures.pop(name, None)
             await asyncio.sleep(_SOON_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(wanted.wait(), self._beat_seconds - _SOON_SECONDS)
@@ -132,7 +135,7 @@ class NodeSupervisor:
             now=self._clock(),
             pid=os.getpid(),
             node=self._node,
-            problem=self._problem,
+            problem="; ".join(filter(None, (self._problem, *self._failures.values()))),
             is_refused=self._is_refused,
             nodes=self._nodes_up(),
         )

@@ -600,3 +600,30 @@ async def test_a_failed_host_of_any_node_is_started_anew_there() -> None:
     assert ledger.places[0].moves_to == OTHER
     assert fleet.done == [("stop", 1), ("kill", 1, True), ("launch", 1, "ray")]
     assert (ledger.places[1].node, ledger.places[1].epoch) == (ME, 1)
+
+
+async def test_what_one_loop_cannot_do_is_told_until_it_can() -> None:
+    """Whatever the other one does meanwhile."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger, beat_seconds=0.1)
+    supervisor, broken = desk.supervisor, True
+
+    def save(_: tuple[Member, ...]) -> None:
+        if broken:
+            raise RuntimeError("no list of targets")
+
+    supervisor._save = save
+    supervisor.start()
+    async with asyncio.timeout(SECONDS):
+        while "RuntimeError" not in supervisor.membership().problem:  # noqa: ASYNC110 - told, no event
+            await asyncio.sleep(0.01)
+        beats = len(ledger.told)
+        while len(ledger.told) < beats + 3:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.01)
+        told = supervisor.membership().problem
+        broken = False
+        while supervisor.membership().problem:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.01)
+    await supervisor.stop(timeout_seconds=1.0)
+
+    assert "RuntimeError" in told
