@@ -83,7 +83,7 @@ def is_running(link: RayLink) -> bool:
 
 
 def start_head(data_dir: Path, *, hosts: int) -> RayLink:
-    """Start a Ray of this machine with a CPU for each host, in a session of its own.
+    """Start a Ray of this machine with a CPU for each host and one more, in a session of its own.
 
     Raises:
         RayNotStarted: it ended, or was not there in time.
@@ -101,7 +101,12 @@ def start_head(data_dir: Path, *, hosts: int) -> RayLink:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**_kept_environment(), **ray_environment(data_dir), **_HEAD_ENVIRONMENT},
+            env={
+                **_kept_environment(),
+                **ray_environment(data_dir),
+                **_HEAD_ENVIRONMENT,
+                "RAY_worker_maximum_startup_concurrency": str(_processes(hosts)),
+            },
             start_new_session=True,
         )
     _children[process.pid] = process
@@ -228,13 +233,18 @@ _JOINED_ENDED: Final = (
 )
 
 
+def _processes(hosts: int) -> int:
+    """Tell how many processes Ray is to start at once, at no fewer cores either: for the supervisor and each host."""
+    return hosts + 1
+
+
 def _arguments(temp_dir: Path, hosts: int) -> tuple[str, ...]:
     return (
         "--head",
         "--block",
         f"--node-ip-address={LOOPBACK}",
         "--port=0",
-        f"--num-cpus={hosts}",
+        f"--num-cpus={_processes(hosts)}",
         f"--object-store-memory={_OBJECT_STORE_BYTES}",
         f"--temp-dir={temp_dir}",
         "--include-dashboard=false",
@@ -244,7 +254,19 @@ def _arguments(temp_dir: Path, hosts: int) -> tuple[str, ...]:
     )
 
 
+PRELOADED: Final = (
+    "engine.cluster.makers",
+    "actors.ray.cluster",
+    "storage.postgres.store",
+    "ray._common.pydantic_compat",
+)
+"""Modules that each process of Ray's imports before it gets work.
+
+So those that Ray has started for hosts that this node does not carry, yet, are ready when another node is lost.
+"""
+
 _HEAD_ENVIRONMENT: Final = {
+    "RAY_preload_python_modules": ",".join(PRELOADED),
     "RAY_BACKEND_LOG_LEVEL": "warning",
     "RAY_ROTATION_MAX_BYTES": "10000000",
     "RAY_ROTATION_BACKUP_COUNT": "2",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -197,3 +198,9 @@ def test_a_supervisor_that_ray_does_not_start_again_ends_the_wait() -> None:
     with pytest.raises(HeadEnded):
         head.watch.demand_supervisor()
     head.listener.close()
+
+
+@pytest.mark.parametrize("module", head.PRELOADED)
+def test_what_processes_are_to_import_is_there(module: str) -> None:
+    """Ray only logs what is not."""
+    assert find_spec(module) is not None
