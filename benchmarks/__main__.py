@@ -25,6 +25,7 @@ from benchmarks import (
     smpp,
     soak,
     sql,
+    takeover,
     webhook,
     workload,
 )
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Section]] = {
     "metrics": metrics.measure,
     "idle": idle.measure,
     "pages": pages.measure,
+    "takeover": takeover.measure,
 }
 """In the order in which they are run."""
 
