@@ -54,9 +54,13 @@ class Routes:
         if not self.publishers:
             self._directory.bind_all(sessions)
             return
+        proxies = {endpoint.proxy for session in sessions for endpoint in session.endpoints}
+        elsewhere = {proxy for proxy in proxies if not self.is_here(proxy)}
         for session in sessions:
-            session.is_spread = bool(self._publishers_to(session.endpoints))
-            self._bind(session.endpoints, session)
+            session.is_spread = bool(elsewhere) and any(one.proxy in elsewhere for one in session.endpoints)
+            if session.is_spread:
+                self._bind(session.endpoints, session)
+        self._directory.bind_all(session for session in sessions if not session.is_spread)
 
     async def publish(self, *sessions: ActiveSession) -> None:
         """Let all endpoints of sessions route from now on; harmless when they do."""
