@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.model.placement import Placement
 from tests import postgres
-from tests.cluster.live_cluster import eventually
+from tests.cluster.live_cluster import eventually, title_of
 from tests.cluster.machines import NoMachines
-from tests.cluster.site import LEASE_SECONDS, Node, Site, site
+from tests.cluster.site import LEASE_SECONDS, Node, Place, Site, site
 from tests.cluster.witness import Witness
-from tests.e2e.tenant import Tenant
+from tests.e2e.tenant import Pairing, Tenant
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -52,7 +53,8 @@ def tenant(here: Site) -> Iterator[Tenant]:
 @pytest.fixture
 def witness(here: Site, tenant: Tenant) -> Iterator[Witness]:
     """Call and write all the while."""
-    with here.witness(tenant, here.pairings(tenant, numbers=9, count=9)) as witness:
+    apart = [one for place in range(HOSTS) for one in here.pairings_of(tenant, place, count=2, hosts=HOSTS)]
+    with here.witness(tenant, [*apart, *here.pairings(tenant, numbers=9, count=6)]) as witness:
         witness.await_more("at first")
         yield witness
 
@@ -61,6 +63,26 @@ def lost_and_others(here: Site) -> tuple[Node, list[Node]]:
     """Choose the node of host 0."""
     lost = here.node(here.places()[0].node)
     return lost, [node for node in here.nodes if node is not lost]
+
+
+def is_of_ray(pid: int) -> bool:
+    """Tell whether a process is a host or a supervisor."""
+    return title_of(pid).startswith("ray::")
+
+
+def is_served(row: Place, *, elsewhere_than: Node) -> bool:
+    """Tell whether another node has a host there that serves."""
+    return row.node != elsewhere_than.name and row.told.get("state") == "ready"
+
+
+def pairings_at(witness: Witness, place: int) -> list[Pairing]:
+    """Choose those of which all belongs to one host."""
+    owner = Placement(HOSTS, by_shard=True)
+    return [
+        one
+        for one in witness.orders.pairings
+        if {owner(key) for key in (one.path.split("/")[2], one.first.proxy, one.second.proxy)} == {place}
+    ]
 
 
 def test_nodes_that_are_killed_one_after_the_other_lose_nothing(here: Site, tenant: Tenant, witness: Witness) -> None:
@@ -188,18 +210,44 @@ def test_whoever_watches_may_stop_in_the_middle_of_a_takeover(here: Site, tenant
 
 
 def test_a_ray_that_is_lost_takes_no_other_node_along(here: Site, tenant: Tenant, witness: Witness) -> None:
-    """Its GCS server is killed; numbers of the other nodes have no gap longer than a lease."""
+    """Its GCS server is killed: what belongs to the other nodes is answered before the lost hosts serve elsewhere."""
     lost, others = lost_and_others(here)
-    began = time.monotonic()
+    gone = {row.place for row in here.places() if row.node == lost.name}
+    apart = [one for place in {*range(HOSTS)} - gone for one in pairings_at(witness, place)]
 
     (head,) = lost.processes_called("gcs_server")
     os.kill(head, signal.SIGKILL)
-    witness.await_more("without the Ray of one node")
-    eventually(lambda: here.await_whole() != [], "all is served again")
+    eventually(lambda: not any(map(is_of_ray, lost.machine.processes())), "the hosts of that Ray have ended")
+    witness.await_more("by the other nodes", of=apart)
+    meanwhile = here.places()
+    here.await_whole(other_than=lost.name)
     witness.await_more("again")
-    until = time.monotonic()
     witness.stop()
 
-    quick = [gap for gap in witness.gaps(began, until) if gap < LEASE_SECONDS]
-    assert len(quick) >= len(witness.orders.pairings) / HOSTS
+    assert [row for row in meanwhile if row.place in gone and is_served(row, elsewhere_than=lost)] == []
+    assert here.faults(witness, tenant, others[0]) == []
+
+
+def test_a_machine_that_is_lost_together_with_the_primary_loses_nothing(
+    here: Site, tenant: Tenant, witness: Witness
+) -> None:
+    """Its hosts are taken when the standby has become the primary, and had time to be found by all that live."""
+    lost, others = lost_and_others(here)
+    kept = {row.place: row.node for row in here.places() if row.node != lost.name}
+
+    here.databases.primary.machine.signal(signal.SIGKILL)
+    lost.kill()
+    here.databases.primary.kill()
+    time.sleep(LEASE_SECONDS)  # as long as whoever looks after the database takes
+    here.databases.promote()
+    here.databases.swap()
+    here.await_whole(other_than=lost.name)
+    witness.await_more("by the other nodes")
+    moved = {row.place: row.node for row in here.places() if row.node != kept.get(row.place)}
+    lost.serve()
+    here.await_joined(lost)
+    witness.await_more("when the lost machine is back")
+    witness.stop()
+
+    assert kept.keys().isdisjoint(moved)
     assert here.faults(witness, tenant, others[0]) == []

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import httpx
 import msgspec
 import psycopg
 
+from engine.core.model.placement import Placement
 from engine.listeners import short_path
 from tests.cluster.databases import DATABASE, Databases, replicated
 from tests.cluster.live_cluster import START_SECONDS, eventually, title_of
@@ -238,10 +240,21 @@ class AnySite:
 
     def pairings(self, tenant: Tenant, *, numbers: int, count: int) -> list[Pairing]:
         """Make a service with numbers, whose application is told of everything, and sessions on it."""
-        port = self.application.receiver.port
-        url = f"http://{self.machines.test.address}:{port}/told"
-        service = tenant.service(pool=tuple(proxy_number() for _ in range(numbers)), CallbackUrl=url)
+        service = tenant.service(pool=tuple(proxy_number() for _ in range(numbers)), CallbackUrl=self._told_url)
         return [service.pairing() for _ in range(count)]
+
+    def pairings_of(self, tenant: Tenant, place: int, *, count: int, hosts: int) -> list[Pairing]:
+        """Make sessions whose service and numbers all belong to one host of so many."""
+        owner = Placement(hosts, by_shard=True)
+        services = iter(lambda: tenant.service(numbers=0, CallbackUrl=self._told_url), None)
+        service = next(one for one in services if owner(one.sid) == place)
+        for number in islice((one for one in iter(proxy_number, "") if owner(one) == place), 2):
+            tenant.create(f"{service.path}/PhoneNumbers", PhoneNumber=number)
+        return [service.pairing() for _ in range(count)]
+
+    @property
+    def _told_url(self) -> str:
+        return f"http://{self.machines.test.address}:{self.application.receiver.port}/told"
 
     @contextmanager
     def witness(self, tenant: Tenant, pairings: list[Pairing], *, pause_seconds: float = 0.2) -> Iterator[Witness]:

@@ -184,10 +184,11 @@ class Witness:
         lines = Path(self.orders.record).read_bytes().splitlines(keepends=True)
         return [msgspec.json.decode(line, type=Answered) for line in lines if line.endswith(b"\n")]
 
-    def await_more(self, what: str, *, seconds: float = 60.0) -> None:
-        """Wait until every pairing was answered both ways by what was sent from now on."""
+    def await_more(self, what: str, *, seconds: float = 60.0, of: Sequence[Pairing] = ()) -> None:
+        """Wait until every pairing, or each of some, was answered both ways by what was sent from now on."""
         now = time.monotonic()
-        wanted = {(number, side) for number in range(len(self.orders.pairings)) for side in (0, 1)}
+        numbers = [number for number, one in enumerate(self.orders.pairings) if not of or one in of]
+        wanted = {(number, side) for number in numbers for side in (0, 1)}
         eventually(
             lambda: wanted <= {(one.pairing, one.side) for one in self.answers if one.began > now},
             f"all are answered {what}",
@@ -199,14 +200,6 @@ class Witness:
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self._process.wait(60) == 0
-
-    def gaps(self, since: float, until: float) -> list[float]:
-        """Return the longest time without an answer of each proxy number between two moments."""
-        at: dict[tuple[int, int], list[float]] = defaultdict(lambda: [since])
-        for one in self.answers:
-            if since <= one.at <= until:
-                at[one.pairing, one.side].append(one.at)
-        return [max(later - earlier for earlier, later in itertools.pairwise([*times, until])) for times in at.values()]
 
 
 @contextmanager
