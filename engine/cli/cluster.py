@@ -118,6 +118,8 @@ def move(*, host: str, node: str, settings: Settings, as_json: bool) -> None:
         place = _place(host, membership.members)
         if node not in membership.nodes:
             raise Refused(f"there is no node {node!r} that shows life; there are {', '.join(sorted(membership.nodes))}")
+        if membership.members[place].state is HostState.DRAINED:
+            raise Refused(f"{host_name(place)} is drained, so no node is to carry it; undrain it first")
         _moved(running.move, settings, place, node)
     show_answer({"host": host_name(place), "node": node}, _moved_line(place, node), as_json=as_json)
 

@@ -117,6 +117,7 @@ def test_a_node_serves_on_without_its_driver_and_starts_anew_without_its_ray(
     node.await_carriers("a", "a")
     drained = node.run("cluster", "drain", "host-1")
     states = [one["state"] for one in node.status()]
+    refused = node.run("cluster", "move", "host-1", "a")
     undrained = node.run("cluster", "undrain", "host-1")
     node.await_carriers("a", "a")
 
@@ -124,4 +125,5 @@ def test_a_node_serves_on_without_its_driver_and_starts_anew_without_its_ray(
     assert code == 2
     assert (drained.returncode, undrained.returncode) == (0, 0), drained.stderr + undrained.stderr
     assert states == ["ready", "drained"]
+    assert "host-1 is drained" in refused.stderr
     assert node.stop() == 0
