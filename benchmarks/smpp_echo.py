@@ -7,11 +7,16 @@ from smpp34 import Client, DeliverSmEvent, Smsc
 
 WINDOW = 1000
 """Submissions of a connection that wait for responses."""
+INBOUND = 100_000
+"""Texts of a connection that wait to be echoed; smpp34 answers them before, and what is more with ESME_RMSGQFUL."""
 
 
 async def main(port: int, connections: int) -> None:
     """Bind, and echo until the SMSC goes."""
-    clients = [Client("127.0.0.1", port, "them", "secret", window_size=WINDOW) for _ in range(connections)]
+    clients = [
+        Client("127.0.0.1", port, "them", "secret", window_size=WINDOW, inbound_capacity=INBOUND)
+        for _ in range(connections)
+    ]
     bound = [await client.connect() for client in clients]
     await asyncio.gather(*map(_echo, bound))
 
