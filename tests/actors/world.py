@@ -48,7 +48,7 @@ from tests import postgres
 from tests.actors.all_hosts import Hosts
 from tests.actors.observed import Observed
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores, never
-from tests.storage.stores import AnyStore
+from tests.storage.stores import AnyStore, with_tables
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -219,7 +219,7 @@ class World:
     def opened(self, place: int) -> AnyStore:
         """Open the records of the host at a place."""
         if self._database is None:
-            data_dir = host_dir(self._data_dir, place, self.count)
+            data_dir = with_tables(host_dir(self._data_dir, place, self.count))
             return SqliteStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
         postgres.assign(self._database, place, node=host_name(place))
         return PostgresStore.open(

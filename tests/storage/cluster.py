@@ -43,6 +43,7 @@ from tests.storage.material import (
     service,
     session,
 )
+from tests.storage.stores import with_tables
 
 SERVICES = tuple(ordered_sid(SidKind.SERVICE, milliseconds=n, counter=0, random_bits=n) for n in range(1, 6))
 PROXIES = ("+15105550001", "+15105550002", "+15105550003", "+525510000001", "51055")
@@ -110,7 +111,8 @@ async def write_cluster(data_dir: Path, world: World, hosts: int) -> None:
     """Make the files of a cluster of so many hosts, and stop it."""
     claim(data_dir, hosts)
     for place, changes in enumerate(shares(world, hosts)):
-        store = SqliteStore.open(host_dir(data_dir, place, hosts), synchronous="NORMAL", observer=Observed())
+        directory = with_tables(host_dir(data_dir, place, hosts))
+        store = SqliteStore.open(directory, synchronous="NORMAL", observer=Observed())
         await store.write(changes)
         await store.close()
 

@@ -1,9 +1,11 @@
 """The stores that tests of storage run over, each with what is its own: where its records are, how they are opened."""
 
+import sqlite3
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -12,11 +14,31 @@ from psycopg import sql
 from engine.core.model.errors import Fenced
 from storage.postgres.store import PostgresStore
 from storage.sqlite import SqliteStore
+from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY
+from storage.sqlite.schema import migrate
 from tests.storage.material import Observed
 
 AnyStore = SqliteStore | PostgresStore
 
 KINDS = ("sqlite", "postgres")
+
+
+def with_tables(directory: Path) -> Path:
+    """Put a file whose tables are made into a directory without files: to make them takes longer than most tests."""
+    if not directory.exists() or not any(directory.iterdir()):
+        directory.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        (directory / DATABASE).write_bytes(_tables())
+    return directory
+
+
+@cache
+def _tables() -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        database = Path(name) / DATABASE
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            migrate(connection, database)
+        return database.read_bytes()
 
 
 class Records(ABC):
@@ -40,7 +62,7 @@ class InFiles(Records):
 
     def open(self, observer: Observed | None = None) -> SqliteStore:
         """Open its file."""
-        return SqliteStore.open(self._directory, synchronous="NORMAL", observer=observer or Observed())
+        return SqliteStore.open(with_tables(self._directory), synchronous="NORMAL", observer=observer or Observed())
 
     @contextmanager
     def anew(self) -> Iterator[Records]:
