@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Coroutine, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from engine.core.model.records import Kind, Session
 from engine.core.model.requests import AccountUpdate
 from engine.core.numbers.e164 import mask_address
 from engine.core.ports.lists import PageCursor
+from engine.core.ports.operations import Explanation, PoolEntry
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
 from tests.actors.route_cache_check import check_cached_routes
@@ -116,8 +118,8 @@ class Driver(RuleBasedStateMachine):
     # -- running ---------------------------------------------------------------------------------------------------
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run something to its end, and a moment longer."""
-        return self.runner.run(asyncio.wait_for(work, WAIT_SECONDS))
+        """Run something to its end, and a moment longer; `Runner.run` would set handlers of signals each time."""
+        return self.runner.get_loop().run_until_complete(asyncio.wait_for(work, WAIT_SECONDS))
 
     async def _settled(self, request: Awaitable[Result]) -> Result:
         try:
@@ -180,16 +182,18 @@ class Driver(RuleBasedStateMachine):
     @invariant()
     def every_pair_meets_what_the_model_says(self) -> None:
         """Whoever would call or text any number now: only partners are reached, through their own numbers."""
-        for sender in PEOPLE:
-            for number in NUMBERS:
-                told = self.run(self.world.control.explain(proxy=number, sender=sender))
-                met = self.model.met(sender, number)
-                assert told.expires_at == pytest.approx(None if met is None else met.expires_at, abs=1e-6)
-                for kind, decision in ((Kind.VOICE, told.call), (Kind.MESSAGE, told.message)):
-                    outcome, reason, partner = self.model.expected(kind, sender, number, self.now)
-                    if partner is not None:
-                        partner = Place(partner.sid, mask_address(partner.identifier), partner.proxy)
-                    self._check(decision, outcome, reason, partner)
+        for (sender, number), told in self.run(self._explained()).items():
+            met = self.model.met(sender, number)
+            assert told.expires_at == pytest.approx(None if met is None else met.expires_at, abs=1e-6)
+            for kind, decision in ((Kind.VOICE, told.call), (Kind.MESSAGE, told.message)):
+                outcome, reason, partner = self.model.expected(kind, sender, number, self.now)
+                if partner is not None:
+                    partner = Place(partner.sid, mask_address(partner.identifier), partner.proxy)
+                self._check(decision, outcome, reason, partner)
+
+    async def _explained(self) -> dict[tuple[str, str], Explanation]:
+        explain = self.world.control.explain
+        return {pair: await explain(proxy=pair[1], sender=pair[0]) for pair in product(PEOPLE, NUMBERS)}
 
     @invariant()
     def cached_routes_lead_where_a_full_look_finds(self) -> None:
@@ -200,15 +204,17 @@ class Driver(RuleBasedStateMachine):
     @invariant()
     def numbers_are_used_as_the_model_says(self) -> None:
         """In_use is the count of active sessions, each once; strict accounts have no pair twice."""
-        for number, service_sid in self.model.pools.items():
-            if service_sid is not None:
-                sid = self.number_sids[number]
-                entry = self.run(self.world.control.pool_entry(self.world.account.sid, service_sid, sid))
-                assert entry.in_use == self.model.in_use(number)
+        for number, entry in self.run(self._pooled()).items():
+            assert entry.in_use == self.model.in_use(number)
         pairs = list(self.model.pairs())
         assert self.is_permissive or len(pairs) == len(set(pairs))
         assert self.world.host.active_sessions == len(self.model.active())
         assert self.world.host.bindings == len(set(pairs))
+
+    async def _pooled(self) -> dict[str, PoolEntry]:
+        pooled = {number: service_sid for number, service_sid in self.model.pools.items() if service_sid is not None}
+        entry = partial(self.world.control.pool_entry, self.world.account.sid)
+        return {number: await entry(service, self.number_sids[number]) for number, service in pooled.items()}
 
     @invariant()
     def records_are_as_the_model_says(self) -> None:
