@@ -71,7 +71,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(name_of(one), marks=[pytest.mark.xdist_group("ray")] if RAYS in one.read_text("utf-8") else [])
+        pytest.param(name_of(one), id=f"{name_of(one)}{'-ray' if RAYS in one.read_text('utf-8') else ''}")
         for one in DOCUMENTS
         if any(block.is_run for block in blocks_of(one))
     ],

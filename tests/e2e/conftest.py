@@ -1,5 +1,6 @@
 """Live servers and fresh accounts on them."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -36,14 +37,10 @@ def anyio_backend() -> str:
 RUNTIMES = ("embedded", "ray")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what runs over Ray on one worker: xdist reads the group before the marks of a fixture's parameters count."""
+    """Let what starts more than one process take longer."""
     for item in items:
-        if item.name.endswith("[ray]") or "[ray-" in item.name or "-ray]" in item.name or "-ray-" in item.name:
-            item.add_marker(pytest.mark.xdist_group("ray"))
-            item.add_marker(pytest.mark.timeout(180))
-        if "[postgres" in item.name:
+        if "[postgres" in item.name or re.search(r"[\[-]ray[\]-]", item.name):
             item.add_marker(pytest.mark.timeout(180))
 
 

@@ -17,7 +17,7 @@ from tests.e2e.live import LiveServer, free_port
 from tests.e2e.smpp_peers import PATIENCE, NodeSmsc
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, proxy_number
 
-pytestmark = [pytest.mark.timeout(4 * START_SECONDS), pytest.mark.xdist_group("jasmin")]
+pytestmark = pytest.mark.timeout(4 * START_SECONDS)
 
 TEXTS = {"see you at eight": False, "@£$¥ {[~]} \\|^ € _ Çà": False, "привет, 你好 😀": True}
 """Whether each is sent as UCS-2."""
