@@ -28,16 +28,18 @@ WAIT_SECONDS = 60.0
 Json = dict[str, Any]
 
 _READY = re.compile(r"Maskline is ready(?: at (http://\S+))? \((?:\d+ of )?(\d+) hosts?, ")
+_FIRST_POLL_SECONDS = 0.01
 _POLL_SECONDS = 0.2
 _LOG_TAIL = 20_000
 
 
 def eventually(holds: Callable[[], bool], what: str, *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
+    """Wait until something holds: asked often at first, since most of it does soon, then ever more seldom."""
+    until, pause = time.monotonic() + seconds, _FIRST_POLL_SECONDS
     while not holds():
         assert time.monotonic() < until, f"not in {seconds:g} seconds: {what}"
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _POLL_SECONDS)
 
 
 class LiveCluster(LiveServer):
