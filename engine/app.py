@@ -47,7 +47,7 @@ from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort
-from engine.listeners import Listener, allow_descriptors, bind_unix
+from engine.listeners import Listener, admin_socket, allow_descriptors, bind_unix
 from engine.outbound.client import Client, guarded_client
 from engine.outgoing import Outgoing
 from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic, steady
@@ -61,9 +61,6 @@ from engine.telemetry.meter import Meter
 from engine.telemetry.observer import Telemetry
 from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
-
-ADMIN_SOCKET = "maskline.sock"
-"""Name of the operator's socket in the data directory."""
 
 _COMMIT_SECONDS = 1.9
 """What is left, after the grace of the requests, to commit and close."""
@@ -99,11 +96,6 @@ class RunningEngine(msgspec.Struct, frozen=True):
     def feed_address(self) -> str:
         """host:port of its feed; empty where it has none."""
         return self.channels.addresses.get("feed", "")
-
-
-def admin_socket(data_dir: Path) -> Path:
-    """Say where a running server of a data directory takes the operator's commands."""
-    return data_dir / ADMIN_SOCKET
 
 
 @asynccontextmanager

@@ -19,12 +19,18 @@ from engine.channels.sockets import CannotListen
 
 _log = logging.getLogger("maskline.engine")
 
+_ADMIN_SOCKET = "maskline.sock"
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 _PRIVATE_UMASK = 0o177
 _LONGEST_UNIX_PATH = 100
 """Octets; systems take 103 or 107."""
 _OPEN_DIRECTORIES = Path("/proc/self/fd")
+
+
+def admin_socket(data_dir: Path) -> Path:
+    """Say where a running server of a data directory takes the operator's commands."""
+    return data_dir / _ADMIN_SOCKET
 
 
 class Listener(uvicorn.Server):

@@ -14,11 +14,10 @@ import msgspec
 from engine.api.admin.list_shapes import SidFound
 from engine.api.admin.service_shapes import ServiceList
 from engine.api.admin.shapes import AccountList
-from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
 from engine.core.model.sids import SidKind, is_sid
 from engine.formats.responses import ErrorBody
-from engine.listeners import short_path
+from engine.listeners import admin_socket, short_path
 from engine.settings import Settings
 from storage.sqlite.layout import has_data, read_layout
 
@@ -176,6 +175,8 @@ async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.
         return
     if (hosts := _hosts(data_dir)) > 1:
         raise Refusal(f"{data_dir} is laid out for {hosts} hosts and none of them runs here; start the cluster first")
+    from engine.app import offline_admin  # noqa: PLC0415 - who asks a server needs none of it
+
     async with offline_admin(settings) as app:
         yield httpx.ASGITransport(app, raise_app_exceptions=False)
 
