@@ -28,7 +28,7 @@ TOGETHER = re.compile(r"(?<=[\[-])ray(?=[\]-])|test_smpp_jasmin\.py")
 class TestByTest(LoadScopeScheduling):  # type: ignore[misc] # it ships no types
     """Gives each worker the next test, and all that belong together to one worker, first.
 
-    The mark `xdist_group` says nothing in pytest 9.2, where xdist 3.8 cannot write it into the names of tests.
+    xdist's own mark for it says nothing in pytest 9.2, where xdist 3.8 cannot write it into the names of tests.
     """
 
     __test__ = False

@@ -19,6 +19,16 @@ pytestmark = pytest.mark.anyio
 
 ALICE, BOB, CAROL = "+14155550110", "+14155550111", "whatsapp:+14155550119"
 
+ENOUGH_SECONDS = 60.0
+"""What a search may take on a machine that is busy: a test that wants less says so."""
+
+
+@pytest.fixture
+def store(store: AnyStore) -> AnyStore:
+    """Search for as long as it takes."""
+    store.search_seconds = ENOUGH_SECONDS
+    return store
+
 
 async def made(store: AnyStore, *identifiers: str, name: str | None = None, service: str = SERVICE_SID) -> Session:
     """Make a session of these people."""
@@ -29,9 +39,10 @@ async def made(store: AnyStore, *identifiers: str, name: str | None = None, serv
 
 
 async def found(store: AnyStore, text: str, *, most: int = 10) -> list[str]:
-    """Search as somebody types."""
+    """Search as somebody types, who has time."""
     sought = read_search(text)
     assert sought is not None
+    sought = msgspec.structs.replace(sought, is_thorough=True)
     return [one.session.sid for one in (await store.find_sessions((SERVICE_SID,), sought, most=most)).sessions]
 
 
@@ -78,7 +89,7 @@ async def test_the_last_four_digits_are_those_of_any_address(store: AnyStore) ->
     for other, who in zip(others, people, strict=True):
         await store.write([SessionCreated(other, (participant(other, identifier=who),))])
 
-    found = await store.find_sessions((SERVICE_SID,), SessionSought(name="", ending="0012"), most=99)
+    found = await store.find_sessions((SERVICE_SID,), SessionSought(name="", ending="0012", is_thorough=True), most=99)
 
     expected = {one.sid, *(other.sid for other, who in zip(others, people, strict=True) if who in fitting)}
     assert {each.session.sid for each in found.sessions} == expected
