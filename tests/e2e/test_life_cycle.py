@@ -19,7 +19,7 @@ from engine.runtime import OrderedIdFactory
 from engine.telemetry.observer import Telemetry
 from storage.sqlite.store import SqliteStore
 from tests.e2e.carrier import DROPPED, REJECTED
-from tests.e2e.live import LiveServer, on_both_runtimes
+from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Json, Pairing, Service, Tenant, new_tenant, participants, person
 
 WAIT_SECONDS = 20.0
@@ -135,7 +135,6 @@ def test_a_permissive_account_may_activate_a_pair_twice(shared_server: LiveServe
     assert [code for code in ("80801", "80802") if any(f"code={code}" in line for line in told)] == ["80801", "80802"]
 
 
-@on_both_runtimes
 def test_a_permissive_account_meets_the_same_session_after_a_restart(start_server: Callable[..., LiveServer]) -> None:
     """The one activated last, also when the pair joined an older session later (behaviour 7)."""
     tenant = new_tenant(start_server(), allow_participant_conflict=True)
@@ -182,7 +181,6 @@ def test_every_interaction_restarts_the_idle_clock(tenant: Tenant) -> None:
     assert {one["in_use"] for one in service.numbers().values()} == {0}
 
 
-@on_both_runtimes
 def test_a_session_that_ends_while_the_server_is_down_is_closed_at_its_start(
     start_server: Callable[..., LiveServer],
 ) -> None:

@@ -175,7 +175,6 @@ def test_a_restart_in_between_changes_nothing(start_server: Callable[..., LiveSe
     tenant.close()
 
 
-@on_both_runtimes
 def test_a_redelivery_of_what_was_erased_is_decided_anew(start_server: Callable[..., LiveServer]) -> None:
     """Nobody is reached through a deleted session, nor is an answer repeated whose record is gone; restarted or not."""
     tenant = new_tenant(start_server(public_url="http://maskline.example"))
