@@ -44,8 +44,9 @@ class Answering:
 
     def __init__(self, key: bytes) -> None:
         """Tag answers with a key of 16 to 32 bytes; servers that answer for one another share it."""
-        # Data behind the key has that hashed here: a copy has nothing to hash but its own.
-        self._keyed = hashlib.blake2s(b"To", key=key, digest_size=8)
+        # BLAKE2 needs no more than a key in front, which fits into one block with what most calls are known by; its own
+        # keyed mode hashes a block for the key alone, in each copy.
+        self._keyed = hashlib.blake2b(key, digest_size=8)
 
     def answer(self, request: Request, status: int, seen: Seen, *, lines: bytes = b"", reason: str = "") -> bytes:
         """Return an answer to a request that was seen to come from somewhere; `lines` are whole, an end before each."""

@@ -8,11 +8,14 @@ this. Source: RFC 3261 8.3 and 21; Reason is RFC 3326.
 import re
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from engine.channels.sip.styles import AnswerStyle, ContactStyle
 from engine.core.routing.traffic import Decision, Outcome, Reason
 
 
 @final
+@mypyc_attr(acyclic=True)
 class SipAnswer:
     """A status and the header lines that belong to it."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from engine.channels.sip.addresses import scheme
 from engine.channels.sip.answers import ALLOW, Answering, answer
@@ -303,6 +303,7 @@ class Redirector:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class _Asked:
     """A request in hand; of INVITEs nearly all are answered in the same turn, or after one commit."""
 

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 Seen = tuple[bytes, bytes]
 """Address and port that a message was seen to come from."""
 
 
 @final
+@mypyc_attr(acyclic=True)
 class HeaderAddress:
     """The address that a header holds."""
 
@@ -22,6 +25,7 @@ class HeaderAddress:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Via:
     """The topmost hop, which the answer goes back to."""
 
@@ -38,6 +42,7 @@ class Via:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Echo:
     """What every answer repeats: header values, as they came."""
 
@@ -57,6 +62,7 @@ class Echo:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Request:
     """A request that can be answered by its meaning."""
 
@@ -94,6 +100,7 @@ class Request:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Malformed:
     """A request that is refused as it stands."""
 

@@ -4,10 +4,10 @@ Every header stands once, but Via and P-Asserted-Identity, under its long name a
 module, right or wrong. mypyc compiles this one. Interpreted it reads the same too slowly to be of use.
 """
 
-from typing import Final
+from typing import Final, final
 
 from librt.strings import read_i64_le
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from engine.channels.sip.headers import MAX_HEAD_BYTES, MAX_HEADERS, MAX_HOPS, MAX_SEQUENCE, READ, UNREAD
 from engine.channels.sip.octets import DIGIT, DISPLAY, HOST, PARAMETER, TOKEN, URI, VALUE, VISIBLE, end_of
@@ -44,6 +44,8 @@ def read_usual(data: bytes) -> Request | None:
     return found.request(size - at - 2)
 
 
+@final
+@mypyc_attr(acyclic=True)
 class _Found:
     """What was read of a message so far."""
 
