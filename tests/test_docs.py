@@ -1,6 +1,7 @@
 """The documents say what is there: commands and their flags, metrics, files, the size of the recorded traffic."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,9 @@ from engine.api.batch_shapes import (
 )
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
+from engine.channels.carrier_tables import KEYS as CARRIER_KEYS
 from engine.channels.sip.tables import SipPeerSettings
+from engine.channels.smpp.peers import SmppPeer
 from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.console.rates import WINDOW_SECONDS
@@ -138,6 +141,63 @@ def test_every_benchmark_is_explained() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "benchmarks" / "README.md").read_text("utf-8"), re.MULTILINE)
 
     assert rows == [*BENCHMARKS]
+
+
+def rows(document: Path, *header: str) -> list[list[str]]:
+    """Return the cells of the tables of a document that are headed so."""
+    found: list[list[str]] = []
+    is_inside = False
+    for line in document.read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if cells and not set("".join(cells)) <= set("-|"):
+            is_inside = cells[: len(header)] == [*header] or (is_inside and cells[0].startswith("`"))
+            if is_inside and cells[0] != header[0]:
+                found.append(cells)
+    return found
+
+
+def shown(value: object) -> str:
+    """Write a default as the documents do."""
+    match value:
+        case None | "" | ():
+            return "empty"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def test_every_setting_stands_once_with_its_default() -> None:
+    """In one row of one table of all documents; the tables of the file as `[NAME]`."""
+    plain, told = Settings(), Counter[str]()
+    for document in DOCUMENTS:
+        for names, defaults, *meaning in rows(document, "setting", "default"):
+            keys, values = re.findall(r"`\[?(\w+)(?:\.NAME)?\]?`", names), defaults.split(", ")
+            told.update(keys)
+            assert meaning[0], names
+            for key, value in zip(keys, values if len(values) > 1 else values * len(keys), strict=True):
+                expected = "none" if SETTINGS[key].tables else shown(getattr(plain, key))
+                assert (key, value) == (key, expected), document
+
+    assert set(told) == set(SETTINGS)
+    assert {key for key, times in told.items() if times > 1} == set()
+
+
+@pytest.mark.parametrize(
+    ("document", "header", "keys"),
+    [
+        ("connect.md", "key of `[carriers.NAME]`", CARRIER_KEYS),
+        ("sip.md", "key", {*SipPeerSettings.__struct_fields__} - {"name"}),
+        ("smpp.md", "field", {*SmppPeer.__struct_fields__} - {"name"}),
+    ],
+)
+def test_every_key_of_a_table_stands_once(document: str, header: str, keys: set[str]) -> None:
+    """On the page of those whom the table is about."""
+    told = [name for row in rows(ROOT / "docs" / document, header) for name in re.findall(r"`(\w+)`", row[0])]
+
+    assert sorted(told) == sorted(keys)
 
 
 def test_every_setting_that_is_shown_with_a_value_exists() -> None:

@@ -31,14 +31,15 @@ _TEXTS = (
     "path",
     *(f"{key}_{place}" for key in _SECRETS for place in ("file", "variable")),
 )
-_KEYS = frozenset({*_TEXTS, *_LISTS, "writes_digits"})
+KEYS = frozenset({*_TEXTS, *_LISTS, "writes_digits"})
+"""What a table may hold."""
 
 
 def carrier_of(name: str, table: CarrierTable) -> CarrierSettings:
     """Read a table; secrets that are kept elsewhere are not read yet."""
     if name in {"", TWIML}:
         raise ValueError(f"{name!r} cannot be the name of a carrier")
-    if unknown := table.keys() - _KEYS:
+    if unknown := table.keys() - KEYS:
         raise ValueError(f"carriers.{name} has unknown keys {', '.join(sorted(unknown))}")
     texts = {key: _text(name, key, table[key]) for key in _TEXTS if key in table}
     kind = texts.pop("kind", CarrierKind.MESSAGES_API)
