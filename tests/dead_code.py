@@ -36,6 +36,7 @@ ALLOWED = {
     "isolation_level": "psycopg reads it",
     "read_only": "likewise",
     "num_tickets": "ssl reads it",
+    "_value_": "enum reads it",
     "write_data": "the other half of a codec; tests play the peer",
     "*bound_participant_sid": "the feed reads the fields of a route by their names",
     "Plane": "named in an annotation that is a string",

@@ -12,30 +12,8 @@ from engine.core.model.records import Address, Kind, Session
 from engine.core.numbers.e164 import canonical, mask_address
 from engine.core.ports.operations import Explanation
 from engine.core.routing.decide import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
-from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome
 from engine.core.sessions.bindings import ActiveSession, Endpoint, endpoint_of
-
-_WHY = {
-    Reason.IN_SESSION: "both are in an active session",
-    Reason.STOP_WORD: "the message is an opt-out word",
-    Reason.NO_SESSION: "no active session pairs this sender with this number",
-    Reason.SESSION_EXPIRED: "the session that pairs them has expired",
-    Reason.NO_PARTNER: "the session has no second participant",
-    Reason.CALL_TO_MESSAGE_ONLY: "the session lets messages pass only",
-    Reason.MESSAGE_TO_VOICE_ONLY: "the session lets calls pass only",
-    Reason.ACCOUNT_DISABLED: "the operator has disabled the account of the number",
-    Reason.EMPTY_MESSAGE: "the message has neither text nor media",
-    Reason.INTERCEPTED: "the intercept hook blocked it",
-    Reason.OUT_OF_SESSION: "the out-of-session hook answered with TwiML",
-    Reason.LEFT_TO_APPLICATION: "the out-of-session hook left nothing to do",
-    Reason.OUT_OF_SESSION_FAILED: "the out-of-session hook failed",
-    Reason.AUTO_CREATE_FAILED: "the session that the out-of-session hook asked for could not be made",
-    Reason.FALL_BACK: "the service's own TwiML answers",
-    Reason.BUSY: "too many events wait for hooks",
-    Reason.NOT_IN_POOL: "the number is in no service's pool",
-    Reason.REBUILDING: "the number is being rebuilt",
-    Reason.STORE_UNAVAILABLE: "the store cannot commit",
-}
 
 
 async def explain(proxy: str, sender: str, *, directory: Directory, coordinators: Coordinators) -> Explanation:
@@ -131,7 +109,7 @@ def _named(endpoint: Endpoint) -> str:
 
 
 def _sentences(what: str, decision: Decision, partner: Endpoint | None, rules: NumberRules) -> Iterator[str]:
-    why = _WHY[decision.reason]
+    why = decision.reason.why
     if decision.outcome is Outcome.ROUTED:
         who = "" if partner is None else f" ({partner.participant_sid})"
         yield f"{what} reaches {decision.to}{who}, who sees {decision.caller_id}: {why}."

@@ -157,7 +157,7 @@ def _over_sip(decision: DecisionShape, settings: Settings) -> str:
     """Return what a switch is answered; a refusal as each peer of the settings wants it."""
     decided = Decision(
         Outcome(decision.outcome),
-        Reason(decision.reason),
+        msgspec.convert(decision.reason, Reason),
         to=decision.to or "",
         caller_id=decision.caller_id or "",
         interaction_sid="KI",

@@ -23,6 +23,7 @@ from engine.core.routing.decide import (
     decide,
     outbound_address,
     pushed_message,
+    resolve,
     rules_for,
 )
 from engine.core.routing.traffic import InboundEvent, Outcome, Reason
@@ -225,6 +226,26 @@ def test_a_stranger_on_the_number_of_one_without_partner_is_a_stranger(kind: Kin
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
+
+
+@BOTH_KINDS
+def test_a_question_meets_every_reason_that_is_foreseen_and_no_other(kind: Kind) -> None:
+    """But for those of numbers that are nowhere, or not ready."""
+    states = [bound(), bound(couple(ttl_seconds=1)), *(bound(couple(mode)) for mode in Mode)]
+    lonely = bound(pairing(endpoint(ALICE, P1)))
+    rules = (PLAIN, NumberRules(is_disabled=True))
+    asked = [arrival(kind, ALICE), message(ALICE, body="STOP"), message(ALICE, body="")]
+
+    met = {
+        resolve(one, event, rules=rule, now=NOW + 9).reason
+        for one in [*states, lonely]
+        for event in asked
+        for rule in rules
+    }
+
+    elsewhere = {Reason.NOT_IN_POOL, Reason.REBUILDING}
+    of_calls = {Reason.CALL_TO_MESSAGE_ONLY} if kind is Kind.MESSAGE else set()
+    assert met == {one for one in Reason if one.is_foreseen} - elsewhere - of_calls
 
 
 MODES = [

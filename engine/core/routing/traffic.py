@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
@@ -118,64 +118,52 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it ended so; closed."""
+    """Why it ended so; closed. All that is to be known of a reason stands in its line."""
 
-    IN_SESSION = "in-session"
-    STOP_WORD = "stop-word"
-    NO_SESSION = "no-session"
-    SESSION_EXPIRED = "session-expired"
-    NO_PARTNER = "no-partner"
-    CALL_TO_MESSAGE_ONLY = "call-to-message-only"
-    MESSAGE_TO_VOICE_ONLY = "message-to-voice-only"
-    ACCOUNT_DISABLED = "account-disabled"
-    """The operator has disabled the account of the number."""
-    EMPTY_MESSAGE = "empty-message"
-    """It has neither text nor media, and would be ours to send: no platform or carrier takes that."""
-    INTERCEPTED = "intercepted"
-    """The intercept hook blocked it."""
-    OUT_OF_SESSION = "out-of-session"
-    """The out-of-session hook answered with TwiML."""
-    LEFT_TO_APPLICATION = "left-to-application"
-    """The out-of-session hook answered with neither TwiML nor a session."""
-    OUT_OF_SESSION_FAILED = "out-of-session-failed"
-    """The out-of-session hook could not be asked, or answered with an error."""
-    AUTO_CREATE_FAILED = "auto-create-failed"
-    """The session that the out-of-session hook asked for could not be made."""
-    FALL_BACK = "fall-back"
-    """The service's own fall-back TwiML answers."""
-    NOT_IN_POOL = "not-in-pool"
-    REBUILDING = "rebuilding"
-    STORE_UNAVAILABLE = "store-unavailable"
-    BUSY = "busy"
-    """Too many events wait for webhooks of applications."""
-
+    outcome: Outcome
+    """The one outcome that it belongs to."""
+    why: str
+    """In words, as `maskline explain` tells it."""
+    is_foreseen: bool
+    """Whether a question meets it too: no hook is asked for that, and nothing committed."""
     slot: int
     """Its place among all reasons, for counts in a list."""
 
+    def __new__(cls, word: str, outcome: Outcome, why: str, is_foreseen: bool) -> Self:  # noqa: FBT001 - read in rows
+        """Make one of its line."""
+        one = str.__new__(cls, word)
+        one._value_ = word
+        one.outcome, one.why, one.is_foreseen, one.slot = outcome, why, is_foreseen, len(cls.__members__)
+        return one
 
-for _slot, _reason in enumerate(Reason):
-    _reason.slot = _slot
+    IN_SESSION = "in-session", Outcome.ROUTED, "both are in an active session", True
+    STOP_WORD = "stop-word", Outcome.REFUSED, "the message is an opt-out word", True
+    NO_SESSION = "no-session", Outcome.REFUSED, "no active session pairs this sender with this number", True
+    SESSION_EXPIRED = "session-expired", Outcome.REFUSED, "the session that pairs them has expired", True
+    NO_PARTNER = "no-partner", Outcome.REFUSED, "the session has no second participant", True
+    CALL_TO_MESSAGE_ONLY = "call-to-message-only", Outcome.REFUSED, "the session lets messages pass only", True
+    MESSAGE_TO_VOICE_ONLY = "message-to-voice-only", Outcome.REFUSED, "the session lets calls pass only", True
+    ACCOUNT_DISABLED = "account-disabled", Outcome.REFUSED, "the operator has disabled the account of the number", True
+    EMPTY_MESSAGE = "empty-message", Outcome.REFUSED, "the message has neither text nor media", False
+    INTERCEPTED = "intercepted", Outcome.REFUSED, "the intercept hook blocked it", False
+    OUT_OF_SESSION = "out-of-session", Outcome.ANSWERED, "the out-of-session hook answered with TwiML", False
+    LEFT_TO_APPLICATION = "left-to-application", Outcome.ANSWERED, "the out-of-session hook left nothing to do", False
+    OUT_OF_SESSION_FAILED = "out-of-session-failed", Outcome.REFUSED, "the out-of-session hook failed", False
+    AUTO_CREATE_FAILED = (
+        "auto-create-failed",
+        Outcome.REFUSED,
+        "the session that the hook asked for could not be made",
+        False,
+    )
+    FALL_BACK = "fall-back", Outcome.ANSWERED, "the service's own TwiML answers", False
+    NOT_IN_POOL = "not-in-pool", Outcome.UNKNOWN_NUMBER, "the number is in no service's pool", True
+    REBUILDING = "rebuilding", Outcome.NOT_READY, "the number is being rebuilt", True
+    STORE_UNAVAILABLE = "store-unavailable", Outcome.NOT_READY, "the store cannot commit", False
+    BUSY = "busy", Outcome.NOT_READY, "too many events wait for hooks", False
 
-ENDINGS: dict[Outcome, tuple[Reason, ...]] = {
-    Outcome.ROUTED: (Reason.IN_SESSION,),
-    Outcome.REFUSED: (
-        Reason.STOP_WORD,
-        Reason.NO_SESSION,
-        Reason.SESSION_EXPIRED,
-        Reason.NO_PARTNER,
-        Reason.CALL_TO_MESSAGE_ONLY,
-        Reason.MESSAGE_TO_VOICE_ONLY,
-        Reason.ACCOUNT_DISABLED,
-        Reason.EMPTY_MESSAGE,
-        Reason.INTERCEPTED,
-        Reason.OUT_OF_SESSION_FAILED,
-        Reason.AUTO_CREATE_FAILED,
-    ),
-    Outcome.ANSWERED: (Reason.OUT_OF_SESSION, Reason.LEFT_TO_APPLICATION, Reason.FALL_BACK),
-    Outcome.NOT_READY: (Reason.REBUILDING, Reason.STORE_UNAVAILABLE, Reason.BUSY),
-    Outcome.UNKNOWN_NUMBER: (Reason.NOT_IN_POOL,),
-}
-"""Which reasons an outcome can have; a reason belongs to one outcome only."""
+
+ENDINGS = {outcome: tuple(one for one in Reason if one.outcome is outcome) for outcome in Outcome}
+"""Which reasons an outcome can have."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
