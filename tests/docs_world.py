@@ -18,8 +18,11 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import click
 import httpx
 import msgspec
+
+from engine.cli import main
 
 ROOT = Path(__file__).parent.parent
 MASKLINE = Path(sys.executable).with_name("maskline")
@@ -112,6 +115,23 @@ def blocks_of(document: Path) -> list[Block]:
     found = re.finditer(r"^ *```sh\b([^\n]*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     name = str(document.relative_to(ROOT))
     return [Block(name, text.count("\n", 0, one.start()) + 1, dedent(one[2]), "not-run" not in one[1]) for one in found]
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command that words name, and what is left of them."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
+            raise AssertionError(f"there is no command {words[0]!r} in {command.name}")
+        command, words = found, words[1:]
+    return command, words
+
+
+def flags_of(command: click.Command) -> set[str]:
+    """Return the flags of a command."""
+    flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+    return flags | {"--help", "--version"}
 
 
 class World:

@@ -1,6 +1,7 @@
 """The ops kit fits the engine: metrics, labels, flags, settings, files. promtool and Prometheus are `make ops-test`."""
 
 import configparser
+import json
 import re
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.core.model.requests import AccountUpdate, ServiceRequest
-from engine.settings import SETTINGS, VARIABLE_PREFIX, Settings
+from engine.settings import SETTINGS, VARIABLE_PREFIX, Settings, load_settings
+from tests.docs_world import command_of, flags_of
 from tests.ops.kit import (
     DASHBOARDS,
     DEPLOY,
@@ -258,6 +260,111 @@ def test_the_failover_to_look_at_is_made_of_what_is_there() -> None:
         for one in services.values()
         if one["image"] == "maskline-postgres" and "build" in one
     )
+
+
+def variables_of(dockerfile: str) -> dict[str, str]:
+    """Return what a Dockerfile sets for whatever runs in the image."""
+    return dict(re.findall(rf"^ +({VARIABLE_PREFIX}\w+)=(\S+)", dockerfile, re.MULTILINE))
+
+
+def test_the_image_serves_where_it_says() -> None:
+    """What it runs is a command; it listens where it is looked at; its data is in the volume."""
+    dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    said = {
+        name: json.loads(words) for name, words in re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", dockerfile, re.MULTILINE)
+    }
+    port = variables_of(dockerfile)["MASKLINE_LISTEN"].rpartition(":")[2]
+
+    assert said["ENTRYPOINT"] == [*project["scripts"]]
+    assert main.get_command(click.Context(main), *said["CMD"]) is not None
+    assert re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE) == [port]
+    assert f"http://127.0.0.1:{port}/healthz" in dockerfile
+    assert re.findall(r"^VOLUME (\S+)$", dockerfile, re.MULTILINE) == [variables_of(dockerfile)["MASKLINE_DATA_DIR"]]
+
+
+@pytest.mark.parametrize("path", sorted((DEPLOY / "docker").glob("compose*.yaml")), ids=lambda path: path.stem)
+def test_what_a_compose_file_says_to_type_can_be_typed(path: Path) -> None:
+    """Its own path, services that it has, commands of ours with flags of theirs."""
+    services = yaml.safe_load(path.read_text("utf-8"))["services"]
+    lines = re.findall(r"^#\s+docker compose (.*?)\s*(?:#.*)?$", path.read_text("utf-8"), re.MULTILINE)
+
+    assert lines
+    for line in lines:
+        option, file, verb, *rest = line.split()
+        assert (option, ROOT / file) == ("--file", path)
+        if verb in {"exec", "kill"}:
+            assert rest[0] in services, line
+        if verb == "exec":
+            program, *words = rest[1:]
+            command, left = command_of(words)
+            assert program == "maskline"
+            assert not isinstance(command, click.Group), line
+            assert {word for word in left if word.startswith("--")} <= flags_of(command), line
+
+
+def test_the_nodes_of_the_failover_publish_what_they_listen_on() -> None:
+    """On ports of their own, from where something listens; data is in the image's volume, settings go together."""
+    services = yaml.safe_load((DEPLOY / "docker" / "compose.failover.yaml").read_text("utf-8"))["services"]
+    image = variables_of((DEPLOY / "docker" / "Dockerfile").read_text("utf-8"))
+    nodes = {name: one for name, one in services.items() if one.get("image") == "maskline"}
+    taken = [port.partition(":")[0] for one in nodes.values() for port in one["ports"]]
+
+    assert len(set(taken)) == len(taken) == 2 * len(nodes)
+    for name, node in nodes.items():
+        told = {**image, **node["environment"]}
+        listens = {told[key].rpartition(":")[2] for key in ("MASKLINE_LISTEN", "MASKLINE_FEED_LISTEN")}
+        assert {port.partition(":")[2] for port in node["ports"]} == listens
+        assert node["volumes"] == [f"{name}:{told['MASKLINE_DATA_DIR']}"]
+        assert told["MASKLINE_NODE_NAME"] == name
+        given = {
+            name.removeprefix(VARIABLE_PREFIX).lower(): text for name, text in told.items() if name != "PGPASSWORD"
+        }
+        assert load_settings(config=None, environ={}, flags=given).settings.is_node
+
+
+def test_the_servers_of_the_failover_find_each_other() -> None:
+    """By the ports of Patroni's file and etcd's, each under its own name, with a password for each role."""
+    services = yaml.safe_load((DEPLOY / "docker" / "compose.failover.yaml").read_text("utf-8"))["services"]
+    patroni = yaml.safe_load((DEPLOY / "postgres" / "patroni.yml").read_text("utf-8"))
+    image = (DEPLOY / "docker" / "patroni.Dockerfile").read_text("utf-8")
+    etcd = (DEPLOY / "docker" / "etcd.Dockerfile").read_text("utf-8")
+    keepers = {name: one["command"] for name, one in services.items() if name.startswith("etcd")}
+    servers = {name: one["environment"] for name, one in services.items() if name.startswith("pg")}
+
+    assert patroni["etcd3"]["hosts"] == [f"{name}:2379" for name in keepers]
+    assert f"--initial-cluster={','.join(f'{name}=http://{name}:2380' for name in keepers)}" in etcd
+    for name, command in keepers.items():
+        assert f"--name={name}" in command
+        assert f"--initial-advertise-peer-urls=http://{name}:2380" in command
+        assert f"--advertise-client-urls=http://{name}:2379" in command
+    for name, told in servers.items():
+        assert told["PATRONI_NAME"] == name
+        for part in ("restapi", "postgresql"):
+            port = patroni[part]["listen"].rpartition(":")[2]
+            assert told[f"PATRONI_{part.upper()}_CONNECT_ADDRESS"] == f"{name}:{port}"
+        assert {f"PATRONI_{role.upper()}_PASSWORD" for role in patroni["postgresql"]["authentication"]} <= told.keys()
+        ((volume, _, place),) = (one.partition(":") for one in services[name]["volumes"])
+        assert (volume, Path(patroni["postgresql"]["data_dir"]).parent) == (name, Path(place))
+    version = re.findall(r"^FROM postgres:(\d+)-", image, re.MULTILINE)
+    assert patroni["postgresql"]["bin_dir"].split("/")[-2:-1] == version
+    assert re.findall(r"^COPY \S+ (\S+)$", image, re.MULTILINE) == json.loads(
+        re.findall(r"^CMD (.*)$", image, re.MULTILINE)[0]
+    )
+
+
+def test_the_database_of_the_failover_is_the_one_that_nodes_connect_to() -> None:
+    """The role, its password and its database are made on the servers that are named in `database_url`."""
+    services = yaml.safe_load((DEPLOY / "docker" / "compose.failover.yaml").read_text("utf-8"))["services"]
+    made, node = services["database"], services["node1"]["environment"]
+    asked = conninfo_to_dict(node["MASKLINE_DATABASE_URL"])
+    script = made["entrypoint"][-1]
+
+    assert made["environment"]["PGHOST"] == asked["host"]
+    assert made["environment"]["PGPASSWORD"] == services["pg1"]["environment"]["PATRONI_SUPERUSER_PASSWORD"]
+    assert f"CREATE ROLE {asked['user']} LOGIN PASSWORD '{node['PGPASSWORD']}' IN ROLE pg_monitor" in script
+    assert f"CREATE DATABASE {asked['dbname']} OWNER {asked['user']}" in script
+    assert subprocess.run(["/bin/sh", "-nc", script], check=False).returncode == 0  # noqa: S603 - it is only parsed
 
 
 def test_patroni_is_set_as_the_guide_says() -> None:

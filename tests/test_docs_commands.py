@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from engine.cli import main
-from tests.docs_world import ROOT, Block, a_world, blocks_of
+from tests.docs_world import ROOT, Block, a_world, blocks_of, command_of, flags_of
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
@@ -33,22 +32,6 @@ ON_POSTGRES = {"docs/postgres.md"}
 """Those that want a database."""
 
 RAYS = "--runtime ray"
-
-
-def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
-    """Return the command that words name, and what is left of them."""
-    command: click.Command = main
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.get_command(click.Context(command), words[0])
-        if found is None:
-            raise AssertionError(f"there is no command {words[0]!r} in {command.name}")
-        command, words = found, words[1:]
-    return command, words
-
-
-def flags_of(command: click.Command) -> set[str]:
-    flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
-    return flags | {"--help", "--version"}
 
 
 def ours(block: Block) -> list[list[str]]:
