@@ -48,19 +48,29 @@ _ADVICE: Final = {
 
 
 _UNREACHED: Final = "the database cannot be reached"
+_BAD_VALUE: Final = "database_url has a value that libpq does not take; see its port, sslmode and time-outs"
+_UNTOLD: Final = (
+    "the database asks for a password, and the passfile of database_url has none: it is not there, has no line for "
+    "this server and user, or others may read it (its mode has to be 0600)"
+)
 _UNMADE: Final = {
     "Connection refused": f"{_UNREACHED}: nobody listens there; see whether it runs, and host and port in database_url",
     "No such file or directory": f"{_UNREACHED}: no socket is there; see whether it runs, and host in database_url",
     "could not translate host name": f"{_UNREACHED}: its host has no address; see host in database_url",
     "failed to resolve host": f"{_UNREACHED}: its host has no address; see host in database_url",
     "password authentication failed": _ADVICE["28P01"],
-    "no password supplied": "the database asks for a password; write it into the passfile",
+    "no password supplied": _UNTOLD,
     "no pg_hba.conf entry": _ADVICE["28000"],
     "the database system is": _ADVICE["57P03"],
     "too many clients": _ADVICE["53300"],
+    "root certificate file": "there is no such file as sslrootcert in database_url names",
     '" does not exist': "there is no such database or user; make it, then run maskline database init",
     "timeout expired": f"{_UNREACHED}: it does not answer; see host and port in database_url, and the firewalls",
     "certificate": "its certificate is not trusted for that name; see sslmode and sslrootcert in database_url",
+    "invalid port number": _BAD_VALUE,
+    "invalid sslmode value": _BAD_VALUE,
+    "invalid integer value": _BAD_VALUE,
+    "received invalid response": f"{_UNREACHED}: no PostgreSQL listens there; see host and port in database_url",
     "does not support SSL": "the database offers no TLS, which sslmode in database_url asks for",
 }
 """What to do, by words of libpq, and of servers that speak English, about a connection that is not made."""

@@ -209,8 +209,11 @@ def test_what_stands_in_the_way_is_told(run: Run, database: str, monkeypatch: py
     unheard = run("database", command)
     monkeypatch.setenv("MASKLINE_DATABASE_URL", "postgresql://maskline@nowhere.invalid/maskline")
     unknown = run("database", command)
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", "postgresql://maskline@127.0.0.1/maskline?sslmode=perhaps")
+    misspelt = run("database", command)
 
-    assert [one.exit_code for one in (unmade, unheard, unknown)] == [2, 2, 2]
+    assert [one.exit_code for one in (unmade, unheard, unknown, misspelt)] == [2, 2, 2, 2]
     assert "there is no such database" in unmade.output
     assert "nobody listens there" in unheard.output
     assert "its host has no address" in unknown.output
+    assert "database_url has a value that libpq does not take" in misspelt.output
