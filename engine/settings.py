@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
@@ -37,6 +37,7 @@ from engine.core.model.settings import (
     Seconds,
     SharedSettings,
     Tables,
+    in_words,
 )
 from engine.formats.urls import check_url
 from engine.http.port import PortSettings
@@ -330,31 +331,9 @@ def _converted(key: str, raw: _Given, wanted: Setting) -> object:
         return _parsed(raw, wanted)
     except ValueError as problem:
         got = f"; got {raw.value!r}" if wanted.tables is None else ""
-        complaint = _in_words(str(problem))
+        choices = wanted.type if isinstance(wanted.type, EnumType) else ()
+        complaint = f"it must be one of {', '.join(choices)}" if choices else in_words(problem)
         raise SettingsError(f"bad value for setting {key!r} ({raw.origin}): {complaint}{got}") from problem
-
-
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a table",
-    "null": "nothing",
-}
-_TYPE = re.compile(r"`(\w+)`")
-_PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
-
-
-def _in_words(complaint: str) -> str:
-    """Say what msgspec complains of as one who writes settings says it; other complaints stay."""
-    if not complaint.startswith("Expected `"):
-        return complaint
-    text, place = _PLACE.sub("", complaint), _PLACE.search(complaint)
-    named = _TYPE.sub(lambda found: _TYPES.get(found[1], found[1]), text)
-    where = f"{place[1]} " if place and place[1] else ""
-    return f"{where or 'it '}must be {named.removeprefix('Expected ').replace(', got ', ', not ')}"
 
 
 def _parsed(raw: _Given, wanted: Setting) -> object:

@@ -80,7 +80,7 @@ def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
         ("listen", "127.0.0.1:٨٠", "expected host:port"),
         ("retention_days", "0", ">= 1"),
         ("retention_days", "many", "a whole number"),
-        ("synchronous", "OFF", "enum"),
+        ("synchronous", "OFF", "it must be one of FULL, NORMAL; got 'OFF'"),
         ("verify_signatures", "perhaps", "true or false"),
         ("data_dir", "", "length >= 1"),
         ("public_url", "masks.example.com", "matching"),

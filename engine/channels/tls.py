@@ -56,12 +56,16 @@ class Certificate:
         try:
             context.load_cert_chain(chain, key)
         except OSError as problem:  # an SSLError is one
-            raise BadCertificate(f"cannot use the certificate {chain} with the key {key}: {problem}") from problem
+            raise BadCertificate(
+                f"cannot use {chain} as {self._of}_tls_certificate with {key} as {self._of}_tls_key: {problem.strerror}"
+            ) from problem
         for file in authorities:
             try:
                 context.load_verify_locations(file)
             except OSError as problem:
-                raise BadCertificate(f"cannot use the authorities {file}: {problem}") from problem
+                raise BadCertificate(
+                    f"cannot use {file} as {self._of}_tls_authorities: {problem.strerror}"
+                ) from problem
             context.verify_mode = ssl.CERT_OPTIONAL
         return context
 

@@ -222,7 +222,7 @@ def test_what_keeps_the_feed_from_listening_is_named(tmp_path: Path) -> None:
 
     assert f"cannot listen on {address}" in taken
     assert "--feed-listen" in taken
-    assert f"cannot use the certificate {tmp_path / 'none.pem'}" in no_certificate
+    assert f"cannot use {tmp_path / 'none.pem'} as feed_tls_certificate" in no_certificate
     assert not (tmp_path / "data").exists()
 
 

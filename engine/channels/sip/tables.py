@@ -13,7 +13,7 @@ import msgspec
 from phonenumbers import SUPPORTED_REGIONS
 
 from engine.channels.sip.styles import REFUSAL_STATUSES, USUAL_REFUSAL, ContactStyle
-from engine.core.model.settings import Quoted
+from engine.core.model.settings import Quoted, in_words
 from engine.core.model.sids import SidKind, is_sid
 
 Network = IPv4Network | IPv6Network
@@ -100,8 +100,10 @@ def _peer_of(name: str, table: Mapping[str, Any]) -> SipPeerSettings:
         try:
             msgspec.convert({"name": name, key: value}, SipPeerSettings)
             _CHECKS.get(key, _no_check)(value)
-        except ValueError as problem:  # a ValidationError is one
-            raise ValueError(f"sip_peers.{name}.{key}: {_plain(str(problem))}") from problem
+        except msgspec.ValidationError as problem:
+            raise ValueError(in_words(problem, f"sip_peers.{name}")) from problem
+        except ValueError as problem:
+            raise ValueError(f"sip_peers.{name}.{key}: {problem}") from problem
     peer = msgspec.convert({"name": name, **table}, SipPeerSettings)
     if not peer.networks and not peer.tls_names:
         raise ValueError(f"sip_peers.{name}.networks is missing: which addresses does it send from?")
@@ -168,10 +170,6 @@ def _check_refusal(status: int) -> None:
 
 def _no_check(_: Any) -> None:  # noqa: ANN401 - of any key
     """Its type is all that matters."""
-
-
-def _plain(problem: str) -> str:
-    return problem.partition(" - at `$")[0]
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.channels.clients import TWIML
 from engine.channels.smpp.peers import SmppPeer, check_password, checked
-from engine.core.model.settings import Quoted
+from engine.core.model.settings import Quoted, in_words
 
 PeerTable = dict[str, Any]
 """One table as it stands in the file."""
@@ -74,8 +74,6 @@ def _peer_of(name: str, table: PeerTable) -> SmppPeer:
     try:
         return checked(msgspec.convert({**table, "name": name}, SmppPeer))
     except msgspec.ValidationError as problem:
-        words, _, path = str(problem).partition(" - at `$")
-        field = path.rstrip("`")
-        raise ValueError(f"smpp_peers.{name}{field}: {words}") from problem
+        raise ValueError(in_words(problem, f"smpp_peers.{name}")) from problem
     except ValueError as problem:
         raise ValueError(f"smpp_peers.{name}.{problem}") from problem

@@ -4,6 +4,7 @@
 the settings whole, typed as the section that it reads.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar
@@ -55,6 +56,39 @@ class BadSecret(ValueError):  # noqa: N818 - names what is bad
         """Say of which setting."""
         super().__init__(problem)
         self.key = key
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+_TYPE = re.compile(r"`(\w+)`")
+_PLACE = re.compile(r" - at `(?:key in )?\$(?:\.|(?=\[))?([^`]*)`$")
+
+
+def in_words(problem: Exception, table: str = "") -> str:
+    """Say what msgspec complains of as one who writes settings says it; other complaints stay.
+
+    The table is the name of the one that was read: keys are named as keys of it.
+    """
+    if not isinstance(problem, msgspec.ValidationError):
+        return str(problem)
+    text, place = _PLACE.sub("", str(problem)), _PLACE.search(str(problem))
+    where = ".".join(part for part in (table, place[1] if place else "") if part) or "it"
+    match text.split("`"):
+        case ["Expected ", *_]:
+            named = _TYPE.sub(lambda found: _TYPES.get(found[1], found[1]), text)
+            return f"{where} must be {named.removeprefix('Expected ').replace(', got ', ', not ')}"
+        case ["Object contains unknown field ", key, _]:
+            return f"{where} has the unknown key {key}"
+        case ["Object missing required field ", key, _]:
+            return f"{where}.{key} is missing"
+    return f"{where} cannot be {text.removeprefix('Invalid enum value ')}" if "enum" in text else f"{where}: {text}"
 
 
 @dataclass(frozen=True, kw_only=True)
