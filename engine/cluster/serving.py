@@ -328,8 +328,9 @@ def _asked(cluster: "RayCluster", head: HeadWatch, settings: Settings) -> Member
     except ClusterUnreachable as problem:
         if head.answers():
             _demand_supervisor(head, settings)
-            _log.warning("%s; the hosts serve on, and it is started anew", problem)
-            cluster.restart_supervisor()
+            if head.is_to_begin_anew():
+                _log.warning("%s; the hosts serve on, and it is started anew", problem)
+                cluster.restart_supervisor()
         return None
     head.heard()
     if membership.is_refused:

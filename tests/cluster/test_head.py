@@ -15,6 +15,7 @@ import pytest
 from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.cluster import head
 from engine.cluster.head import (
+    BEGIN_SECONDS,
     LOST_SECONDS,
     SILENT_SECONDS,
     HeadEnded,
@@ -183,6 +184,17 @@ def test_a_local_head_whose_port_is_closed_has_ended(tmp_path: Path, start: Star
 
     with pytest.raises(HeadEnded, match="serve again"):
         watch.answers()
+
+
+def test_a_supervisor_that_starts_is_not_ended_before_it_could_answer() -> None:
+    """On a busy machine it takes longer than one that hangs is given: it would be ended for ever."""
+    head = Watched()
+    told = [head.watch.is_to_begin_anew(), head.watch.is_to_begin_anew()]
+    head.now += BEGIN_SECONDS
+    told.append(head.watch.is_to_begin_anew())
+    head.listener.close()
+
+    assert told == [True, False, True]
 
 
 def test_a_supervisor_that_ray_does_not_start_again_ends_the_wait() -> None:
