@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import EnumType, StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -118,6 +118,8 @@ class EngineSettings(SharedSettings):
     """Seconds that a host waits for another host's answer."""
     peers_listen: Annotated[ListenAddress | None, PORT_EACH] = None
     """host:port at which other hosts ask; empty = a free port of the node's address. Host N takes the port plus N."""
+    peers_secret: Fixed[str] = field(default="", repr=False)
+    """What the hosts of a cluster with files prove to each other that they know; `engine.cluster.plan` makes it."""
     host_silence_seconds: Seconds = 5.0
     """Seconds after which a host that does not answer is killed and started again."""
     host_start_seconds: Seconds = 300.0
@@ -379,8 +381,8 @@ def field_meanings(record: type) -> dict[str, str]:
     body = ast.parse(inspect.getsource(record)).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class is a class
     meanings = {}
-    for field, meaning in zip(body.body, body.body[1:], strict=False):
-        match field, meaning:
+    for declared, meaning in zip(body.body, body.body[1:], strict=False):
+        match declared, meaning:
             case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
                 meanings[key] = text
     return meanings

@@ -11,7 +11,6 @@ import msgspec
 from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.watch import Beat, HostReport
 from engine.core.model.errors import MasklineError
-from engine.core.model.hosts import Peers
 from engine.core.ports.membership import AT_ONCE, Tenure
 
 
@@ -33,16 +32,6 @@ class HostPlacement(msgspec.Struct, frozen=True):
     """When it may answer at the earliest, where another node may have carried it."""
 
 
-class ClusterPeers(Peers, Protocol):
-    """Peers that can be told who is down."""
-
-    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
-        """Answer for hosts that are known to be down, for so long, without asking them."""
-
-    def heard(self, place: int) -> None:
-        """Note that a host has just asked something: it is up, whatever was said of it before that."""
-
-
 class Hosted(Protocol):
     """A host as the composition root makes it."""
 
@@ -51,9 +40,6 @@ class Hosted(Protocol):
 
     def report(self, beat: Beat) -> HostReport:
         """Take the supervisor's word and tell how it fares."""
-
-    async def ask(self, source: int, message: bytes) -> bytes | None:
-        """Carry out what another host asks; None while it cannot."""
 
     async def order(self, order: Order) -> None:
         """Do as told; returns when it is done."""
@@ -81,7 +67,7 @@ class ClusterSupervisor(Protocol):
         """Stop the hosts in order."""
 
 
-MakeHost = Callable[[bytes, HostPlacement, ClusterPeers], Hosted]
+MakeHost = Callable[[bytes, HostPlacement], Hosted]
 MakeSupervisor = Callable[[bytes, Fleet], ClusterSupervisor]
 FindPlaces = Callable[[bytes], frozenset[int]]
 

@@ -32,6 +32,8 @@ from actors.cluster.watch import (
 from engine.core.model.hosts import HostState
 from engine.core.ports.operations import Clock
 
+_SOON_SECONDS: Final = 0.02
+"""After a change of the directory: hosts wait for where the others are."""
 PLACING_SECONDS: Final = 10.0
 """How often nodes are searched anew for files that no node had; a new node is searched at once."""
 
@@ -55,12 +57,14 @@ class Supervisor:
         clock: Clock,
         wall: Clock,
         save: Save,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         """Watch what the record names; `clock` is monotonic, `wall` tells UTC epoch seconds."""
         self._fleet = fleet
         self._record = msgspec.structs.replace(record, is_stopped=False)
         self._clock = clock
         self._save = save
+        self._beat_seconds = beat_seconds
         self._monitor = HostMonitor(fleet, len(record.directory.hosts), patience=patience, clock=clock, wall=wall)
         self._saved: object = None
         self._searched_at: float | None = None
@@ -129,11 +133,12 @@ class Supervisor:
 
     async def _run(self) -> None:
         while True:
+            told = self._record.directory
             try:
                 await self.tick()
             except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on
                 _log.exception("A round of the supervisor failed")
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(self._beat_seconds if self._record.directory is told else _SOON_SECONDS)
 
     async def _place(self, places: list[int]) -> None:
         if not places or not await self._has_cause_to_search():

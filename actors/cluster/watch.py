@@ -40,7 +40,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     operations: str = ""
     """URL of metrics and health."""
     peers: str = ""
-    """host:port at which other hosts ask it, where that is not Ray's affair."""
+    """host:port at which other hosts ask it; empty while it does not listen there."""
     certificate: str = ""
     """SHA-256 of the certificate that it shows them, hexadecimal."""
     rebuilding: int = 0
@@ -228,7 +228,10 @@ def advanced(directory: HostDirectory, members: tuple[Member, ...]) -> HostDirec
 
 
 def _address(known: HostAddress, report: HostReport | None) -> HostAddress:
-    return known if report is None or not report.feed else HostAddress(known.name, report.feed)
+    if report is None:
+        return known
+    feed, peers = report.feed or known.feed, report.peers or known.peers
+    return HostAddress(known.name, feed, peers, report.certificate or known.certificate)
 
 
 class Placed(msgspec.Struct, frozen=True):

@@ -18,11 +18,9 @@ from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayAc
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.fleet import Fleet, Membership, Order
-from actors.cluster.hosted import ClusterPeers, ClusterUnreachable, HostPlacement, MakeHost, Makers
-from actors.cluster.known_down import KnownDown
+from actors.cluster.hosted import ClusterUnreachable, HostPlacement, MakeHost, Makers
 from actors.cluster.processor import Waits, read_waits
 from actors.cluster.watch import Beat, HostReport, Node, Sign
-from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import host_name
 from engine.core.ports.membership import AT_ONCE, Tenure
 
@@ -35,49 +33,17 @@ _LEAVE_SECONDS: Final = 3.0
 _CONNECT_TIMEOUT_SECONDS: Final = 0.5
 _NODES_TIMEOUT_SECONDS: Final = 2.0
 _SEARCH_TIMEOUT_SECONDS: Final = 20.0
-_CONCURRENT_CALLS: Final = 10_000
-"""Calls that an actor carries out at a time; Ray's own limit is 1,000, and asks may wait for disks."""
 
 _log = logging.getLogger("maskline.cluster")
-
-
-class RayPeers(KnownDown):
-    """`engine.core.model.hosts.Peers` by one Ray call for each message, without retries."""
-
-    def __init__(self, *, me: int, count: int, timeout_seconds: float) -> None:
-        """Speak for the host at place `me`, of `count`."""
-        super().__init__(me)
-        self.count = count
-        """How many hosts there are."""
-        self._timeout = timeout_seconds
-        self._handles = _Handles()
-
-    async def ask(self, host: int, message: bytes) -> bytes:
-        """Have a host answer a message; raises PeerUnavailable."""
-        self.demand_up(host)
-        name = host_name(host)
-        try:
-            handle = await self._handles.get(name, timeout_seconds=self._timeout)
-            answer = await asyncio.wait_for(_answer(handle.ask.remote(self.me, message)), self._timeout)
-        except TimeoutError:
-            raise PeerUnavailable(f"{name} did not answer within {self._timeout:g} seconds") from None
-        except (RayError, ValueError) as problem:
-            self._handles.forget(name, problem)
-            raise PeerUnavailable(f"{name} is not reached ({type(problem).__name__})") from problem
-        if answer is None:
-            raise PeerUnavailable(f"{name} does not run")
-        return bytes(answer)
 
 
 class RayFleet:
     """`actors.cluster.supervisor.Fleet` on Ray's named, detached actors."""
 
-    def __init__(self, makers: Makers, plan: bytes, *, hosts: int, peer_timeout_seconds: float) -> None:
-        """Run `hosts` hosts by a plan, which only the makers read."""
+    def __init__(self, makers: Makers, plan: bytes) -> None:
+        """Run hosts by a plan, which only the makers read."""
         self._makers = makers
         self._plan = plan
-        self._hosts = hosts
-        self._peer_timeout = peer_timeout_seconds
         self._handles = _Handles()
         self._nodes = _Nodes()
         self._heard: dict[int, HostReport] = {}
@@ -115,13 +81,10 @@ class RayFleet:
             num_cpus=1,
             max_restarts=-1,
             max_task_retries=0,
-            max_concurrency=_CONCURRENT_CALLS,
             scheduling_strategy=_on(node),
         )
         try:
-            await asyncio.to_thread(
-                actor.remote, self._makers.host, self._plan, _encode(own), count=self._hosts, timeout=self._peer_timeout
-            )
+            await asyncio.to_thread(actor.remote, self._makers.host, self._plan, _encode(own))
         except ValueError:
             _log.warning("%s is there already", host_name(place))
 
@@ -218,7 +181,7 @@ class RayFleet:
 class HostActor:
     """A host's engine as Ray runs it: on the loop that Ray gives to an actor with async methods, which is uvloop's."""
 
-    def __init__(self, make: MakeHost, plan: bytes, placement: bytes, *, count: int, timeout: float) -> None:
+    def __init__(self, make: MakeHost, plan: bytes, placement: bytes) -> None:
         """Make the engine and begin to start it; run again by Ray after each restart."""
         context = ray.get_runtime_context()
         own = msgspec.structs.replace(
@@ -227,12 +190,8 @@ class HostActor:
             node_address=_node_address(),
             placing=context.get_actor_id() or "",
         )
-        self._engine = make(plan, own, RayPeers(me=own.place, count=count, timeout_seconds=timeout))
+        self._engine = make(plan, own)
         self._engine.start()
-
-    async def ask(self, source: int, message: bytes) -> bytes | None:
-        """Carry out what another host asks; None while it cannot."""
-        return await self._engine.ask(source, message)
 
     async def beat(self, beat: bytes) -> bytes:
         """Tell how it fares."""
@@ -246,11 +205,10 @@ class HostActor:
 class SupervisorActor:
     """The supervisor as Ray runs it."""
 
-    def __init__(self, makers: Makers, plan: bytes, *, hosts: int, peer_timeout: float) -> None:
+    def __init__(self, makers: Makers, plan: bytes) -> None:
         """Watch the hosts from now on; run again by Ray after each restart."""
         self._plan = plan
-        fleet = RayFleet(makers, plan, hosts=hosts, peer_timeout_seconds=peer_timeout)
-        self._supervisor = makers.supervisor(plan, fleet)
+        self._supervisor = makers.supervisor(plan, RayFleet(makers, plan))
         self._supervisor.start()
 
     async def plan(self) -> bytes:
@@ -300,7 +258,7 @@ class RayCluster:
             raise ClusterUnreachable(f"Ray's head does not answer ({type(problem).__name__})") from problem
 
     @classmethod
-    def begun(cls, makers: Makers, plan: bytes, *, hosts: int, peer_timeout_seconds: float) -> "RayCluster":
+    def begun(cls, makers: Makers, plan: bytes) -> "RayCluster":
         """Start a supervisor on this node, where its record is; it starts the hosts."""
         actor = _as_actor(SupervisorActor).options(
             name=SUPERVISOR,
@@ -310,7 +268,7 @@ class RayCluster:
             max_restarts=-1,
             scheduling_strategy=_on(ray.get_runtime_context().get_node_id()),
         )
-        return cls(actor.remote(makers, plan, hosts=hosts, peer_timeout=peer_timeout_seconds))
+        return cls(actor.remote(makers, plan))
 
     def plan(self, *, timeout_seconds: float = 30.0) -> bytes:
         """Return what the cluster runs by; raises ClusterUnreachable, as all that follow."""
@@ -457,6 +415,5 @@ _read_order = msgspec.msgpack.Decoder(Order).decode
 _read_report = msgspec.msgpack.Decoder(HostReport).decode
 _read_membership = msgspec.msgpack.Decoder(Membership).decode
 
-_PEERS: type[ClusterPeers] = RayPeers
 _FLEET: type[Fleet] = RayFleet
-"""Checked: they satisfy their ports."""
+"""Checked: it satisfies its port."""

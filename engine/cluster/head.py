@@ -283,9 +283,6 @@ _HEAD_ENVIRONMENT: Final = {
     "RAY_ROTATION_BACKUP_COUNT": "2",
     "RAY_worker_niceness": "0",  # Ray's own 15 lets whatever else the machine does go before calls
     "RAY_memory_monitor_refresh_ms": "0",  # the kernel decides whom to end when memory is short, not Ray
-    # Messages of up to so many bytes, 100,000 by Ray's own choice, travel in the calls. Larger ones go through the
-    # object store: once that is full, whoever sends stands still, and Ray has every process collect its garbage.
-    "RAY_max_direct_call_object_size": "8000000",
 }
 
 

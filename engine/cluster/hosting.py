@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
@@ -15,16 +15,20 @@ from typing import Final
 import msgspec
 
 from actors.cluster.fleet import Order
-from actors.cluster.hosted import ClusterPeers, HostPlacement
+from actors.cluster.hosted import HostPlacement
 from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, empty_record
 from engine.app import RunningEngine, running_engine
-from engine.channels.sockets import CannotListen
+from engine.channels.sockets import CannotListen, bind_tcp
 from engine.cluster.notes import HOST_NOTE, HostNote, read_note, write_note
+from engine.cluster.peer_identity import PeerIdentity
+from engine.cluster.peer_server import PeerServer
+from engine.cluster.peer_sockets import SocketPeers
 from engine.cluster.plan import host_settings, reached_at
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import HostDirectory, HostState
+from engine.core.ports.observing import NodeFigures
 from engine.runtime import clock
-from engine.settings import LogFormat, Settings
+from engine.settings import LogFormat, Settings, flag
 from engine.telemetry.logs import ROOT, configure_logs
 from storage.sqlite.datadir import PRIVATE_DIRECTORY
 from storage.sqlite.errors import DataDirBusy
@@ -49,14 +53,13 @@ _log = logging.getLogger(f"{ROOT}.cluster")
 class HostedEngine:
     """One host; `report` tells how far it came."""
 
-    def __init__(
-        self, settings: Settings, placement: HostPlacement, peers: ClusterPeers | None, *, data_dir: Path
-    ) -> None:
+    def __init__(self, settings: Settings, placement: HostPlacement, *, data_dir: Path) -> None:
         """Take the cluster's settings and its data directory on this node; nothing is opened before `start`."""
         self._settings = settings
         self._own = host_settings(settings, placement.place, data_dir)
         self._placement = placement
-        self._peers = peers
+        self._peers: SocketPeers | None = None
+        self._server: PeerServer | None = None
         self._data_dir = data_dir
         self._note = HostNote()
         self._state = HostState.STARTING
@@ -102,6 +105,12 @@ class HostedEngine:
             clock=clock(),
             problem=self._problem,
         )
+        if self._server is not None and self._server.bound is not None:
+            report = msgspec.structs.replace(
+                report,
+                peers=str(reached_at(self._server.bound, self._placement.node_address)),
+                certificate=self._server.identity.certificate,
+            )
         return report if self._engine is None else self._with_engine(report, self._engine)
 
     def _take(self, directory: HostDirectory) -> None:
@@ -201,10 +210,28 @@ class HostedEngine:
 
     async def _tried(self, stack: AsyncExitStack) -> RunningEngine | None:
         demand_database(self._own.data_dir, was_made=self._note.has_database)
-        starting = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
-        engine = await stack.enter_async_context(starting)
+        secret = self._settings.peers_secret.encode()
+        engine = await self._among_peers(stack, secret, PeerIdentity.of_place(secret, self._placement.place))
         claim(self._data_dir, self._settings.hosts)
         return engine
+
+    async def _among_peers(self, stack: AsyncExitStack, secret: bytes, identity: PeerIdentity) -> RunningEngine:
+        """Start the engine, which asks other hosts and answers them."""
+        me, seconds = self._placement.place, self._settings.peer_timeout_seconds
+        peers = SocketPeers(me, secret=secret, directory=lambda: self.directory, timeout_seconds=seconds)
+        self._peers = stack.enter_context(closing(peers))
+        server = PeerServer(me, self.ask, secret=secret, identity=identity, timeout_seconds=seconds)
+        self._server = server
+        stack.push_async_callback(server.close)
+        assert self._own.peers_listen is not None  # noqa: S101 - the plan has chosen one
+        await server.open(bind_tcp(self._own.peers_listen, option=flag("peers_listen")))
+        engine = running_engine(
+            self._own, peers=peers, directory=lambda: self.directory, tenure=self._placement.tenure, node=self._figures
+        )
+        return await stack.enter_async_context(engine)
+
+    def _figures(self) -> NodeFigures:
+        return NodeFigures(rejected=0 if self._server is None else self._server.rejected.total())
 
     def _pause_after(self, problem: MasklineError, since: float) -> float | None:
         """Tell when to try again; None: not at all. A process of this host that was killed may hold its file yet."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from actors.cluster.fleet import Fleet
-from actors.cluster.hosted import ClusterPeers, ClusterSupervisor, Hosted, HostPlacement
+from actors.cluster.hosted import ClusterSupervisor, Hosted, HostPlacement
 from actors.cluster.node_supervisor import NodeSupervisor
 from actors.cluster.supervisor import Supervisor
 from actors.cluster.warden import Warden
@@ -20,12 +20,12 @@ from storage.sqlite.datadir import DATABASE
 from storage.sqlite.layout import host_dir
 
 
-def make_host(plan: bytes, placement: HostPlacement, peers: ClusterPeers) -> Hosted:
+def make_host(plan: bytes, placement: HostPlacement) -> Hosted:
     """Make the host of a placement in the cluster that runs by a plan."""
     settings = decode_plan(plan)
     if settings.is_node:
         return NodeHost(settings, placement, data_dir=settings.data_dir)
-    return HostedEngine(settings, placement, peers, data_dir=node_data_dir(settings))
+    return HostedEngine(settings, placement, data_dir=node_data_dir(settings))
 
 
 def make_supervisor(plan: bytes, fleet: Fleet) -> ClusterSupervisor:

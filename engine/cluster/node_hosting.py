@@ -1,4 +1,4 @@
-"""A host of a cluster on a database, as its process runs it: asks others over sockets, keeps nothing but a lock here.
+"""A host of a cluster on a database, as its process runs it: keeps nothing but a lock here.
 
 Its supervisor's beats bring what it must know before it starts: where the others are, and what the cluster's hosts have
 in common. A process that another one has taken the place of ends; the one that Ray starts after it waits to be ended.
@@ -6,7 +6,7 @@ in common. A process that another one has taken the place of ends; the one that 
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -14,18 +14,14 @@ import msgspec
 
 from actors.cluster.hosted import HostPlacement
 from actors.cluster.watch import Beat, HostReport, empty_record
-from engine.app import RunningEngine, running_engine
-from engine.channels.sockets import bind_tcp
+from engine.app import RunningEngine
 from engine.cluster.hosting import HostedEngine
 from engine.cluster.peer_identity import PeerIdentity
-from engine.cluster.peer_server import PeerServer
-from engine.cluster.peer_sockets import SocketPeers
-from engine.cluster.plan import reached_at
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.placement import SHARDS
 from engine.core.ports.observing import NodeFigures
-from engine.settings import Settings, flag
+from engine.settings import Settings
 from storage.sqlite.datadir import PRIVATE_DIRECTORY
 
 _AWAY_SECONDS: Final = 1.0
@@ -38,14 +34,13 @@ class NodeHost(HostedEngine):
     def __init__(self, settings: Settings, placement: HostPlacement, *, data_dir: Path) -> None:
         """Take the node's settings and its data directory; nothing is opened before the first beat."""
         own = msgspec.structs.replace(placement, node_address=settings.node_address)
-        super().__init__(settings, own, None, data_dir=data_dir)
+        super().__init__(settings, own, data_dir=data_dir)
         self._known = empty_record(settings.hosts).directory
         self._identity = PeerIdentity.made()
         self._secret = b""
         self._is_told = asyncio.Event()
         self._heard = Beat(self._known, ())
         self._heard_at = time.monotonic()
-        self._server: PeerServer | None = None
 
     @property
     def directory(self) -> HostDirectory:
@@ -65,24 +60,15 @@ class NodeHost(HostedEngine):
         return report
 
     def _figures(self) -> NodeFigures:
-        return NodeFigures(
+        return msgspec.structs.replace(
+            super()._figures(),
             takeovers=self._heard.takeovers,
             rows_age_seconds=self._heard.rows_age_seconds + time.monotonic() - self._heard_at,
-            rejected=0 if self._server is None else self._server.rejected.total(),
         )
 
     async def _stop(self) -> None:
         self._is_told.set()
         await super()._stop()
-
-    def _with_engine(self, report: HostReport, engine: RunningEngine) -> HostReport:
-        listen = self._own.peers_listen
-        assert listen is not None  # noqa: S101 - the plan has chosen one
-        return msgspec.structs.replace(
-            super()._with_engine(report, engine),
-            peers=str(reached_at(listen, self._placement.node_address)),
-            certificate=self._identity.certificate,
-        )
 
     def _make_directory(self) -> None:
         self._own.data_dir.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
@@ -97,16 +83,4 @@ class NodeHost(HostedEngine):
         await self._is_told.wait()
         if self._leaving.is_set():
             return None
-        me, seconds = self._placement.place, self._settings.peer_timeout_seconds
-        peers = SocketPeers(me, secret=self._secret, directory=lambda: self.directory, timeout_seconds=seconds)
-        self._peers = stack.enter_context(closing(peers))
-        server = self._server = PeerServer(
-            me, self.ask, secret=self._secret, identity=self._identity, timeout_seconds=seconds
-        )
-        stack.push_async_callback(server.close)
-        assert self._own.peers_listen is not None  # noqa: S101 - the plan has chosen one
-        await server.open(bind_tcp(self._own.peers_listen, option=flag("peers_listen")))
-        engine = running_engine(
-            self._own, peers=peers, directory=lambda: self.directory, tenure=self._placement.tenure, node=self._figures
-        )
-        return await stack.enter_async_context(engine)
+        return await self._among_peers(stack, self._secret, self._identity)

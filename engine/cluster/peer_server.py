@@ -97,7 +97,7 @@ class PeerServer:
 
     @property
     def bound(self) -> ListenAddress | None:
-        """Where it listens, with the port that was chosen; None before `open`."""
+        """Where it listens, with the port that was chosen; None before `open` and after `close`."""
         return self._bound
 
     async def open(self, bound: socket.socket) -> None:
@@ -110,6 +110,7 @@ class PeerServer:
 
     async def close(self) -> None:
         """Listen no more, and answer no more; what is being carried out is given up."""
+        self._bound = None
         if self._server is not None:
             self._server.close()
         for connection in (*self._strangers, *self._admitted):

@@ -5,13 +5,13 @@
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Final, NamedTuple
 
-from actors.cluster.hosted import ClusterPeers
-from actors.cluster.known_down import KnownDown
+from actors.cluster.watch import BEAT_SECONDS
 from engine.channels.sockets import ListenAddress
 from engine.cluster.peer_connection import MOST_UNDER_WAY, MOST_WAITING_BYTES, PeerConnection, watch
 from engine.cluster.peer_identity import asking_context
@@ -25,7 +25,7 @@ from engine.cluster.peer_wire import (
     read_challenge,
 )
 from engine.core.model.errors import PeerUnavailable
-from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.placement import host_name
 
 _PAUSE_SECONDS: Final = 0.1
@@ -35,6 +35,8 @@ _CONNECT_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.25
 """How often, while asks are under way, it is looked whether the directory still leads there."""
 _NUMBERS: Final = 2**32
+_HEARD_SECONDS: Final = 2 * BEAT_SECONDS
+"""How long a host that has asked is taken to be up: the word of the supervisor that follows may be of before it."""
 
 FindHosts = Callable[[], HostDirectory]
 
@@ -49,7 +51,7 @@ class _Terms(NamedTuple):
     context: ssl.SSLContext
 
 
-class SocketPeers(KnownDown):
+class SocketPeers:
     """`engine.core.model.hosts.Peers` over sockets, without retries; to be used on one event loop."""
 
     def __init__(self, me: int, *, secret: bytes, directory: FindHosts, timeout_seconds: float) -> None:
@@ -59,9 +61,13 @@ class SocketPeers(KnownDown):
         secret that is none.
         """
         demand_secret(secret)
-        super().__init__(me)
+        self.me = me
+        """The place of this host."""
         self._terms = _Terms(me, secret, directory, timeout_seconds, asking_context())
         self._links: dict[int, _Link] = {}
+        self._down: frozenset[int] = frozenset()
+        self._down_until = 0.0
+        self._heard_until: dict[int, float] = {}
 
     @property
     def count(self) -> int:
@@ -70,8 +76,18 @@ class SocketPeers(KnownDown):
 
     async def ask(self, host: int, message: bytes) -> bytes:
         """Have a host answer a message; raises PeerUnavailable."""
-        self.demand_up(host)
+        if host in self._down and self._heard_until.get(host, 0.0) < time.monotonic() < self._down_until:
+            raise PeerUnavailable(f"{host_name(host)} is down")
         return await self._link(host).ask(message)
+
+    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
+        """Answer for hosts that are known to be down, for so long, without asking them."""
+        self._down = frozenset(places) - {self.me}
+        self._down_until = time.monotonic() + seconds
+
+    def heard(self, place: int) -> None:
+        """Note that a host has just asked something: it is up, whatever was said of it before that."""
+        self._heard_until[place] = time.monotonic() + _HEARD_SECONDS
 
     def close(self) -> None:
         """End all connections; what is under way fails."""
@@ -247,5 +263,5 @@ def _moved() -> BadPeer:
     return BadPeer("it has moved")
 
 
-_PEERS: type[ClusterPeers] = SocketPeers
+_PEERS: type[Peers] = SocketPeers
 """Checked: they satisfy their port."""

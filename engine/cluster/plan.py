@@ -1,6 +1,7 @@
 """What a cluster runs by: the operator's settings with every port chosen, as bytes, and each host's share of them."""
 
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.channels.sockets import ListenAddress, bind_tcp
+from engine.cluster.head import LOOPBACK
 from engine.runtime import choose
 from engine.settings import NODE_DATA_DIR_VARIABLE, SETTINGS, Settings, flag
 from storage.sqlite.layout import host_dir
@@ -34,6 +36,8 @@ def _decoded(wanted: type, text: object) -> object:
 def settled(settings: Settings) -> Settings:
     """Choose what the settings leave open: free ports, the whole path of the data directory, and who this node is.
 
+    Where hosts keep files, also the secret that they have in common: another one at each start of a cluster.
+
     Raises:
         CannotListen: a port is taken.
     """
@@ -43,13 +47,14 @@ def settled(settings: Settings) -> Settings:
         key: _settled(address, settings.hosts if SETTINGS[key].has_port_each else 1, taken, option=flag(key))
         for key, address in listen_addresses(settings).items()
     }
-    return replace(settings, data_dir=settings.data_dir.absolute(), **chosen)
+    secret = "" if settings.is_node else settings.peers_secret or secrets.token_hex()
+    return replace(settings, data_dir=settings.data_dir.absolute(), peers_secret=secret, **chosen)
 
 
 def as_node(settings: Settings) -> Settings:
-    """Say who this machine is in a cluster on a database, where the settings leave that open."""
+    """Say who this machine is and where its hosts listen for others, where the settings leave that open."""
     if not settings.is_node:
-        return settings
+        return replace(settings, peers_listen=settings.peers_listen or ListenAddress(_among_files(settings), 0))
     from storage.postgres.connections import address_towards  # noqa: PLC0415 - who keeps files needs none of it
 
     listen = settings.peers_listen
@@ -57,6 +62,13 @@ def as_node(settings: Settings) -> Settings:
     address = address or address_towards(settings.database_url)
     name = settings.node_name or socket.gethostname()
     return replace(settings, node_name=name, node_address=address, peers_listen=listen or ListenAddress(address, 0))
+
+
+def _among_files(settings: Settings) -> str:
+    """Return where hosts that keep files listen for each other: a Ray of our own is on one machine."""
+    if not settings.ray_address:
+        return LOOPBACK
+    return "::" if settings.ray_address.startswith("[") else "0.0.0.0"  # noqa: S104 - any node may carry any of them
 
 
 def listen_addresses(settings: Settings) -> dict[str, ListenAddress]:

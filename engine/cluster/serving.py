@@ -227,20 +227,15 @@ def _attached(settings: Settings) -> "RayCluster | None":
 
 
 def _comparable(settings: Settings) -> Settings:
-    """Leave out the ports that 0 leaves open."""
+    """Leave out the ports that 0 leaves open, and the secret."""
     without: dict[str, Any] = {key: one._replace(port=0) for key, one in listen_addresses(settings).items()}
-    return replace(settings, **without)
+    return replace(settings, peers_secret="", **without)
 
 
 def _begun(settings: Settings) -> "RayCluster":
     from actors.ray.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
-    return RayCluster.begun(
-        Makers(make_host, make_supervisor, places_here),
-        encode_plan(settled(settings)),
-        hosts=settings.hosts,
-        peer_timeout_seconds=settings.peer_timeout_seconds,
-    )
+    return RayCluster.begun(Makers(make_host, make_supervisor, places_here), encode_plan(settled(settings)))
 
 
 def _await_hosts(ask: Ask, stop: threading.Event, progress: Announce) -> Membership | None:

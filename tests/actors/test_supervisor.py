@@ -106,7 +106,13 @@ class Desk:
     """A supervisor with a clock that is set by hand, and what it saved."""
 
     def __init__(
-        self, fleet: FakeFleet, record: ClusterRecord | None = None, *, hosts: int = 2, now: float = 0.0
+        self,
+        fleet: FakeFleet,
+        record: ClusterRecord | None = None,
+        *,
+        hosts: int = 2,
+        now: float = 0.0,
+        beat_seconds: float = 0.5,
     ) -> None:
         self.now = now
         fleet.wall = self.wall
@@ -118,6 +124,7 @@ class Desk:
             clock=lambda: self.now,
             wall=self.wall,
             save=self.save,
+            beat_seconds=beat_seconds,
         )
 
     def wall(self) -> float:
@@ -155,6 +162,21 @@ async def test_new_hosts_are_spread_over_the_nodes() -> None:
     assert desk.saved[-1].placed == {0: Placed("a", has_files=True), 1: Placed("b", has_files=True)}
     assert desk.saved[-1].directory.epoch == desk.supervisor.membership().epoch == 1
     assert fleet.beats[-1].directory.hosts[1].feed == "b:9001"
+
+
+async def test_where_hosts_are_is_told_at_once() -> None:
+    """Not with the next beat, which is an hour away: they wait for it."""
+    fleet = FakeFleet(*nodes("a"))
+    fleet.answers = {place: report(place, "a") for place in range(2)}
+    desk = Desk(fleet, beat_seconds=3600)
+
+    desk.supervisor.start()
+    async with asyncio.timeout(30):
+        while not fleet.beats or not fleet.beats[-1].directory.hosts[1].feed:  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(0.01)
+    await desk.supervisor.stop(timeout_seconds=1)
+
+    assert desk.supervisor.membership().epoch == 1
 
 
 async def test_a_supervisor_that_starts_anew_takes_running_hosts_as_they_are() -> None:

@@ -129,6 +129,18 @@ def test_the_epoch_grows_with_an_address_and_only_then() -> None:
     assert (last.epoch, last.hosts[1].feed) == (2, "10.0.0.2:9001")
 
 
+def test_where_others_ask_a_host_is_kept_like_its_feed() -> None:
+    """Also of a host without a feed, and while it does not listen."""
+    listening = msgspec.structs.replace(READY, feed="", peers="10.0.0.1:7001", certificate="ab")
+    silent = msgspec.structs.replace(listening, peers="", certificate="")
+
+    first = advanced(empty_record(2).directory, (Member(place=0), heard(Member(place=1), listening, 1.0)))
+    down = advanced(first, (Member(place=0), heard(Member(place=1), silent, 2.0)))
+
+    assert first.hosts[1] == HostAddress("host-1", "", "10.0.0.1:7001", "ab")
+    assert down == first
+
+
 def test_the_epoch_passes_every_epoch_that_a_host_has_seen() -> None:
     """A supervisor that lost its record does not give an old epoch to new addresses."""
     report = msgspec.structs.replace(READY, epoch=8)

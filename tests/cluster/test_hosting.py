@@ -4,22 +4,25 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from actors.cluster.fleet import Order
 from actors.cluster.hosted import HostPlacement
-from actors.cluster.watch import Beat, HostReport, empty_record
+from actors.cluster.watch import Beat, HostReport, Member, advanced, empty_record, heard
 from engine.channels.sockets import ListenAddress
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
+from engine.cluster.peer_sockets import SocketPeers
 from engine.cluster.plan import settled
-from engine.core.model.errors import PeerUnavailable
 from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 from engine.settings import Settings
 from storage.sqlite.layout import claim
+from tests.cluster.peer_rig import came_of
+from tests.e2e.live import NO_TLS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("kept_logging")]
 
@@ -42,31 +45,13 @@ def kept_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-class NoPeers:
-    """A cluster of two whose other host is never reached."""
-
-    me, count = 1, 2
-
-    def __init__(self) -> None:
-        self.down: tuple[int, ...] = ()
-        self.up: list[int] = []
-
-    def heard(self, place: int) -> None:
-        """Note it."""
-        self.up.append(place)
-
-    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
-        """Note it."""
-        self.down = places
-
-    async def ask(self, host: int, message: bytes) -> bytes:
-        """Reach nobody."""
-        raise PeerUnavailable(f"host-{host} is not there")
+SECRET = "cluster's own secret"
 
 
-def engine(data_dir: Path, *, placing: str = "first", peers: NoPeers | None = None) -> HostedEngine:
-    settings = settled(Settings(data_dir=data_dir, hosts=2, listen=LOOPBACK, feed_listen=LOOPBACK))
-    return HostedEngine(settings, HostPlacement(1, "n1", "10.0.0.1", placing), peers or NoPeers(), data_dir=data_dir)
+def engine(data_dir: Path, *, placing: str = "first") -> HostedEngine:
+    """Make host 1 of a cluster of two whose other host is never reached."""
+    plain = Settings(data_dir=data_dir, hosts=2, listen=LOOPBACK, feed_listen=LOOPBACK, peers_secret=SECRET)
+    return HostedEngine(settled(plain), HostPlacement(1, "n1", "10.0.0.1", placing), data_dir=data_dir)
 
 
 def beat(epoch: int = 0, *, down: tuple[int, ...] = ()) -> Beat:
@@ -197,28 +182,78 @@ async def test_a_newer_directory_is_kept_over_a_restart_and_an_older_one_is_not_
     assert kept == read
 
 
-async def test_its_peers_hear_who_is_down(tmp_path: Path) -> None:
-    """With each beat."""
-    peers = NoPeers()
-    host = engine(tmp_path, peers=peers)
+def asking(report: HostReport, *, secret: str = SECRET) -> "closing[SocketPeers]":
+    """Ask host 1 as host 0 does."""
+    hosts = (HostAddress("host-0", ""), HostAddress("host-1", "", report.peers, report.certificate))
+    directory = HostDirectory(1, 0, hosts)
+    return closing(SocketPeers(0, secret=secret.encode(), directory=lambda: directory, timeout_seconds=SECONDS))
 
-    host.report(beat(down=(0,)))
 
-    assert peers.down == (0,)
+async def test_the_other_host_asks_it_and_no_stranger_does(tmp_path: Path) -> None:
+    """Its metrics count the stranger."""
+    async with started(engine(tmp_path)) as report, httpx.AsyncClient(verify=NO_TLS) as http:
+        with asking(report) as other, asking(report, secret="some other secret") as stranger:
+            answer = await other.ask(1, ASKED)
+            came = await came_of(stranger.ask(1, ASKED))
+        page = (await http.get(f"{report.http}/metrics")).text
+
+    assert b"is starting" in answer
+    assert came == "host-1 is not reached (it does not accept that this host has the cluster's secret)"
+    assert "\nmaskline_rejected_peer_connections 1.0\n" in page
+
+
+async def test_hosts_that_are_told_of_each_other_become_ready(tmp_path: Path) -> None:
+    """Over connections of their own: each knows no more than beats tell it."""
+    settings = settled(Settings(data_dir=tmp_path, hosts=2, listen=LOOPBACK, feed_listen=LOOPBACK))
+    places = (HostPlacement(place, "n1", "127.0.0.1", "first") for place in range(2))
+    hosts = [HostedEngine(settings, place, data_dir=tmp_path) for place in places]
+    directory = empty_record(2).directory
+    async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
+        for host in hosts:
+            host.start()
+            stack.push_async_callback(host.order, Order("stop"))
+        reports: list[HostReport] = []
+        while {one.state for one in reports} != {HostState.READY}:
+            reports = [host.report(Beat(directory, ())) for host in hosts]
+            directory = advanced(directory, tuple(heard(Member(place=one.place), one, 0.0) for one in reports))
+            await asyncio.sleep(0.01)
+
+    assert [one.peers for one in directory.hosts] == [one.peers for one in reports]
+    assert directory.hosts[0].certificate != directory.hosts[1].certificate
+
+
+ASKED = msgspec.msgpack.encode((0, [("Nothing.there", [])]))
+"""A call of what no host has, as `actors.cluster.rpc` writes it."""
+
+
+async def test_its_next_process_is_reached_as_it_was(tmp_path: Path) -> None:
+    """Nobody needs to be told of it, so that a supervisor that is away holds nothing up."""
+    plain = settled(Settings(data_dir=tmp_path, hosts=2, listen=LOOPBACK))
+    reached = []
+    for _ in range(2):
+        async with started(HostedEngine(plain, HostPlacement(1, "n1", "", "first"), data_dir=tmp_path)) as report:
+            reached.append((report.peers, report.certificate))
+
+    assert reached[0] == reached[1]
+
+
+async def test_it_does_not_ask_who_is_down_until_that_one_asks(tmp_path: Path) -> None:
+    """It may have been said to be down a moment ago."""
+    async with started(host := engine(tmp_path)) as report:
+        assert host._peers is not None
+        host.report(beat(down=(0,)))
+        known = await came_of(host._peers.ask(0, ASKED))
+        with asking(report) as other:
+            await other.ask(1, ASKED)
+        since = await came_of(host._peers.ask(0, ASKED))
+
+    assert known == "host-0 is down"
+    assert since == "host-0 is not reached (the directory does not tell where it is)"
 
 
 async def test_before_it_runs_it_answers_no_other_host(tmp_path: Path) -> None:
     """None tells the asker to come again."""
     assert await engine(tmp_path).ask(0, b"anything") is None
-
-
-async def test_a_host_that_asks_is_known_to_be_up(tmp_path: Path) -> None:
-    """It may have been said to be down a moment ago."""
-    peers = NoPeers()
-
-    await engine(tmp_path, peers=peers).ask(0, b"anything")
-
-    assert peers.up == [0]
 
 
 async def test_nothing_is_known_of_the_others_before_the_first_beat(tmp_path: Path) -> None:

@@ -178,9 +178,18 @@ def test_no_older_tls_is_spoken() -> None:
     assert asking_context().minimum_version is ssl.TLSVersion.TLSv1_3
 
 
-def test_every_process_has_another_certificate() -> None:
+def test_a_certificate_is_a_new_one_each_time() -> None:
     """And the directory has its digest in hexadecimal."""
     other = PeerIdentity.made()
 
     assert other.certificate != IDENTITY.certificate
     assert bytes.fromhex(other.certificate) == other.digest
+
+
+def test_all_processes_of_a_place_have_the_same_certificate_where_a_secret_makes_it() -> None:
+    """Another one than those of other places, and of other clusters."""
+    same = [PeerIdentity.of_place(b"secret", 1).certificate for _ in range(2)]
+    others = {PeerIdentity.of_place(b"secret", 11).certificate, PeerIdentity.of_place(b"other", 1).certificate}
+
+    assert same[0] == same[1]
+    assert len({*others, same[0]}) == 3

@@ -51,6 +51,27 @@ def test_open_ports_are_chosen_once_and_apart() -> None:
     assert settled(plan) == plan
 
 
+@pytest.mark.parametrize(
+    ("ray", "listen"),
+    [("", "127.0.0.1"), ("10.0.0.5:6379", "0.0.0.0"), ("[fd00::5]:6379", "::")],  # noqa: S104 - likewise
+)
+def test_hosts_that_keep_files_listen_for_each_other_where_their_ray_is(ray: str, listen: str) -> None:
+    """On loopback unless they may be on several machines, or the operator says otherwise."""
+    named = replace(SETTINGS, ray_address=ray, peers_listen=ListenAddress("127.0.0.2", 7000))
+
+    assert as_node(replace(SETTINGS, ray_address=ray)).peers_listen == ListenAddress(listen, 0)
+    assert as_node(named) == named
+
+
+def test_hosts_that_keep_files_have_a_secret_that_is_their_clusters() -> None:
+    """Another one each time; it is not shown."""
+    one, other = settled(SETTINGS), settled(SETTINGS)
+
+    assert len(one.peers_secret) == 64
+    assert one.peers_secret != other.peers_secret
+    assert one.peers_secret not in repr(one)
+
+
 def test_a_port_in_use_is_told_before_anything_starts() -> None:
     """Also one in the middle of a row, by its number and the option that chose it."""
     first = settled(SETTINGS).operations_listen
@@ -104,4 +125,3 @@ def test_a_machine_of_a_cluster_on_a_database_knows_who_it_is() -> None:
     assert (plain.node_name, plain.node_address) == (socket.gethostname(), "127.0.0.1")
     assert plain.peers_listen == ListenAddress("127.0.0.1", 0)
     assert (other.node_name, other.node_address, other.peers_listen) == ("b", "127.0.0.2", named.peers_listen)
-    assert as_node(SETTINGS) == SETTINGS
