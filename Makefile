@@ -151,8 +151,8 @@ jasmin-tools: .venv/jasmin/.complete
 # A switch that the package would start is not: only its files are needed. Not every Debian has Asterisk.
 sip-tools: .venv/sip/.complete
 	@command -v sipp >/dev/null && test -x /usr/sbin/kamailio && test -e /usr/lib/*/kamailio/modules/http_client.so \
-		&& test -e /usr/lib/*/kamailio/modules/db_sqlite.so || { timeout 300 apt-get update -qq && RUNLEVEL=1 $(INSTALL) \
-		kamailio kamailio-sqlite-modules kamailio-utils-modules sip-tester >/dev/null; }
+		&& test -e /usr/lib/*/kamailio/modules/db_sqlite.so && test -e /usr/lib/*/kamailio/modules/tls.so || { timeout 300 apt-get update -qq && RUNLEVEL=1 $(INSTALL) \
+		kamailio kamailio-sqlite-modules kamailio-tls-modules kamailio-utils-modules sip-tester >/dev/null; }
 	@command -v asterisk >/dev/null || ! apt-cache policy asterisk 2>/dev/null | grep -q "Candidate: [0-9]" \
 		|| RUNLEVEL=1 $(INSTALL) asterisk >/dev/null || true
 	@sipp -v 2>/dev/null | grep -q SIPp && /usr/sbin/kamailio -v >/dev/null

@@ -17,6 +17,7 @@ import msgspec
 
 from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
+from tests.certificates import Pems
 from tests.channels.sip.test_channel import kept
 from tests.e2e.live import free_port
 from tests.sip import scenarios
@@ -110,10 +111,18 @@ async def switching(
     command: Command,
     *,
     is_ready: Callable[[World], Awaitable[bool]] | None = None,
+    pems: Pems | None = None,
     **urls: str,
 ) -> AsyncIterator[World]:
-    """Run an engine and the switch that is its peer, ready once it listens; what it writes is shown if a test fails."""
-    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=(peer,))
+    """Run an engine and the switch that is its peer, ready once it listens; what it writes is shown if a test fails.
+
+    With `pems` the engine listens over TLS, and over nothing else.
+    """
+    at = ListenAddress("127.0.0.1", 0)
+    listens: dict[str, object] = {"sip_listen": at}
+    if pems is not None:
+        listens = {"sip_tls_listen": at, "sip_tls_certificate": str(pems.chain), "sip_tls_key": str(pems.key)}
+    chosen = settings(tmp_path / "data", sip_peers=(peer,), **listens)
     async with opened(chosen, **urls) as shop:
         with tempfile.TemporaryDirectory() as place:
             one = World(shop, Path(place), Ports(free_port(), free_port()))

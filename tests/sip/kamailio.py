@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
+from tests.certificates import Pems, made
 from tests.channels.sip.test_channel import kept
 from tests.e2e.live import free_port
 from tests.ops.kit import DEPLOY
@@ -47,8 +48,13 @@ RING_MILLISECONDS = 1_500
 KAMAILIO_PEER = SipPeerSettings(name="kamailio", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=True)
 
 
-def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, spare: bool) -> Path:
-    """Write the files of deploy/kamailio with the addresses of a test; nothing else is changed."""
+def configuration(
+    directory: Path, ports: Ports, shop: Shop, *, transport: str, spare: bool, pems: Pems | None = None
+) -> Path:
+    """Write the files of deploy/kamailio with the addresses of a test; nothing else is changed.
+
+    With `pems`, who signed the engine's certificate, the lines for TLS are taken in.
+    """
     text = (DEPLOY / "kamailio" / "kamailio.cfg").read_text()
     chosen = {
         "LISTEN_UDP": f"udp:{SWITCH_AT}:{ports.switch}",
@@ -63,6 +69,11 @@ def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, 
         "TOPOS_DB": f'"sqlite:///{directory}/topos.sqlite"',
         "ENGINES": f'"{directory}/dispatcher.list"',
     }
+    if pems is not None:
+        chosen["LISTEN_TLS"] = f"tls:{SWITCH_AT}:{free_port()}"
+        chosen["TLS_CERTIFICATE"] = chosen["ENGINE_AUTHORITIES"] = f'"{pems.chain}"'
+        chosen["TLS_KEY"] = f'"{pems.key}"'
+        text = text.replace("##!define", "#!define")
     for name, value in chosen.items():
         text, count = re.subn(rf"(?m)^#!define {name} .*$", f"#!define {name} {value}", text)
         assert count == 1, name
@@ -83,16 +94,24 @@ def world(
     transport: str = "udp",
     spare: bool = False,
     peer: SipPeerSettings = KAMAILIO_PEER,
+    pems: Pems | None = None,
+    authorities: Path | None = None,
     **urls: str,
 ) -> AbstractAsyncContextManager[World]:
-    """Run Kamailio, which asks over a transport; a `spare` engine is dead. It is ready once it asks for life."""
+    """Run Kamailio, which asks over a transport; a `spare` engine is dead.
+
+    It is ready once it asks for life; one that believes other authorities only than the engine's, once it listens.
+    """
 
     def command(directory: Path, ports: Ports, shop: Shop) -> tuple[str, ...]:
-        file = configuration(directory, ports, shop, transport=transport, spare=spare)
+        file = configuration(directory, ports, shop, transport=transport, spare=spare, pems=pems)
+        if authorities is not None and pems is not None:
+            file.write_text(file.read_text().replace(f'AUTHORITIES "{pems.chain}"', f'AUTHORITIES "{authorities}"'))
         options = ("-DD", "-E", "-Y", str(directory), "-P", f"{directory}/pid", "-m", "64", "-M", "8")
         return (str(KAMAILIO), "-f", str(file), *options)
 
-    return switching(tmp_path, peer, command, is_ready=lambda one: _is_pinged(one.shop), **urls)
+    is_ready = None if authorities else lambda one: _is_pinged(one.shop)
+    return switching(tmp_path, peer, command, is_ready=is_ready, pems=pems, **urls)
 
 
 async def _is_pinged(shop: Shop) -> bool:
@@ -106,6 +125,26 @@ async def test_an_answered_call_names_nobody_to_the_other_side(tmp_path: Path, t
     """INVITE, 180, 200, ACK, re-INVITE and BYE; the interaction has its legs, states and length."""
     async with world(tmp_path, transport=transport) as one:
         await check_answered(one, scenarios.callee(BOB))
+
+
+async def test_the_engine_can_be_asked_over_tls(tmp_path: Path) -> None:
+    """By the lines that are comments at first; the engine is known by its certificate."""
+    pems = made(tmp_path / "pems")
+    async with world(tmp_path, transport="tls", pems=pems) as one:
+        await check_answered(one, scenarios.callee(BOB))
+
+
+async def test_an_engine_that_nobody_known_vouches_for_is_not_asked(tmp_path: Path) -> None:
+    """Its certificate is another's: the call is refused, and the engine hears nothing of it."""
+    pems, others = made(tmp_path / "pems"), made(tmp_path / "others")
+    async with world(tmp_path, transport="tls", pems=pems, authorities=others.chain) as one:
+        fared = await one.call(one.shop.proxies[ALICE], scenarios.caller(ALICE, end="408"))
+        page = (await one.shop.client.get("/metrics")).text
+
+    assert fared == [0]
+    assert [
+        line for line in page.splitlines() if line.startswith("maskline_sip_requests") and line[-4:] != " 0.0"
+    ] == []
 
 
 @pytest.mark.parametrize(
