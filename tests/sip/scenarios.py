@@ -13,6 +13,9 @@ m=audio 21592 RTP/AVP 0
 a=rtpmap:0 PCMU/8000
 """
 
+_NUMBERED = '<ereg regexp="[0-9]+" search_in="hdr" header="CSeq:" assign_to="number"/>'
+"""Not every switch counts from 1."""
+
 
 def _telling(name: str, number: str, domain: str) -> str:
     """Return all the headers that may name who sends a message."""
@@ -122,15 +125,15 @@ def callee(number: str, *, end: str = "answered", is_asked_again: bool = True) -
             '<recv request="BYE"/>',
             _answering("200 " + NAMES_B, number, tag=""),
         ]
-    elif end == "cancelled":
+    elif end in {"cancelled", "silent"}:
         steps += [
-            '<recv request="CANCEL"/>',
+            f'<recv request="CANCEL"><action>{_NUMBERED}</action></recv>',
             _answering("200 OK", number, tag="").replace("[last_Record-Route:]\n", ""),
-            _answering("487 " + NAMES_B, number, attributes=' retrans="500"').replace("[last_CSeq:]", "CSeq: 1 INVITE"),
+            _answering("487 " + NAMES_B, number, attributes=' retrans="500"').replace(
+                "[last_CSeq:]", "CSeq: [$number] INVITE"
+            ),
             '<recv request="ACK"/>',
         ]
-    elif end == "silent":
-        steps += ['<recv request="CANCEL"/>', _answering("200 OK", number, tag="")]
     else:
         words = {"busy": f"486 {NAMES_B}", "forwarded": "302 Moved", "declined": f"603 {NAMES_B}"}
         steps += [_answering(words[end], number, attributes=' retrans="500"'), '<recv request="ACK"/>']
