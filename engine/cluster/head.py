@@ -189,7 +189,7 @@ class HeadWatch:
         self._link = link
         self._monotonic = monotonic
         self._answered_at = self._heard_at = monotonic()
-        self._begun_at = -BEGIN_SECONDS
+        self._restarted_at = -RESTART_SECONDS
 
     def answers(self) -> bool:
         """Tell whether it takes a connection.
@@ -214,13 +214,13 @@ class HeadWatch:
         if self._monotonic() - self._heard_at >= SILENT_SECONDS:
             raise self.ended()
 
-    def is_to_begin_anew(self) -> bool:
-        """Tell whether a supervisor that does not answer is to be ended, and note that it is: not while one starts."""
-        now = self._monotonic()
-        if now - self._begun_at < BEGIN_SECONDS:
-            return False
-        self._begun_at = now
-        return True
+    def may_restart(self) -> bool:
+        """Tell whether a supervisor that does not answer may be ended: not one that was restarted just now."""
+        return self._monotonic() - self._restarted_at >= RESTART_SECONDS
+
+    def restarted(self) -> None:
+        """Note that the supervisor was ended, so that Ray starts another."""
+        self._restarted_at = self._monotonic()
 
     def ended(self) -> HeadEnded:
         """Say that it is gone, or that it lost the cluster."""
@@ -230,8 +230,8 @@ class HeadWatch:
 LOST_SECONDS: Final = 30.0
 SILENT_SECONDS: Final = 90.0
 """Many times what Ray takes to start a process."""
-BEGIN_SECONDS: Final = 30.0
-"""What a supervisor that was started anew is given until it answers, where all processors are busy."""
+RESTART_SECONDS: Final = 30.0
+"""How long a supervisor that was restarted has to answer, where all processors are busy."""
 _PROBE_SECONDS: Final = 1.0
 
 _OURS_ENDED: Final = (

@@ -323,9 +323,10 @@ def _asked(cluster: "RayCluster", head: HeadWatch, settings: Settings) -> Member
     except ClusterUnreachable as problem:
         if head.answers():
             _demand_supervisor(head, settings)
-            if head.is_to_begin_anew():
+            if head.may_restart():
                 _log.warning("%s; the hosts serve on, and it is started anew", problem)
                 cluster.restart_supervisor()
+                head.restarted()
         return None
     head.heard()
     if membership.is_refused:

@@ -15,8 +15,8 @@ import pytest
 from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.cluster import head
 from engine.cluster.head import (
-    BEGIN_SECONDS,
     LOST_SECONDS,
+    RESTART_SECONDS,
     SILENT_SECONDS,
     HeadEnded,
     HeadWatch,
@@ -189,9 +189,11 @@ def test_a_local_head_whose_port_is_closed_has_ended(tmp_path: Path, start: Star
 def test_a_supervisor_that_starts_is_not_ended_before_it_could_answer() -> None:
     """On a busy machine it takes longer than one that hangs is given: it would be ended for ever."""
     head = Watched()
-    told = [head.watch.is_to_begin_anew(), head.watch.is_to_begin_anew()]
-    head.now += BEGIN_SECONDS
-    told.append(head.watch.is_to_begin_anew())
+    told = [head.watch.may_restart()]
+    head.watch.restarted()
+    told.append(head.watch.may_restart())
+    head.now += RESTART_SECONDS
+    told.append(head.watch.may_restart())
     head.listener.close()
 
     assert told == [True, False, True]
