@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import AbstractAsyncContextManager
 from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -48,13 +49,19 @@ RING_MILLISECONDS = 1_500
 KAMAILIO_PEER = SipPeerSettings(name="kamailio", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=True)
 
 
-def configuration(
-    directory: Path, ports: Ports, shop: Shop, *, transport: str, spare: bool, pems: Pems | None = None
-) -> Path:
-    """Write the files of deploy/kamailio with the addresses of a test; nothing else is changed.
+class Tls(NamedTuple):
+    """What each side shows and believes where Kamailio asks over TLS."""
 
-    With `pems`, who signed the engine's certificate, the lines for TLS are taken in.
-    """
+    pems: Pems
+    """The engine's, and Kamailio's own."""
+    authorities: Path
+    """Whom Kamailio believes."""
+
+
+def configuration(
+    directory: Path, ports: Ports, shop: Shop, *, transport: str, spare: bool, tls: Tls | None = None
+) -> Path:
+    """Write the files of deploy/kamailio with the addresses of a test, for TLS with its lines taken in; no more."""
     text = (DEPLOY / "kamailio" / "kamailio.cfg").read_text()
     chosen = {
         "LISTEN_UDP": f"udp:{SWITCH_AT}:{ports.switch}",
@@ -69,10 +76,10 @@ def configuration(
         "TOPOS_DB": f'"sqlite:///{directory}/topos.sqlite"',
         "ENGINES": f'"{directory}/dispatcher.list"',
     }
-    if pems is not None:
+    if tls is not None:
         chosen["LISTEN_TLS"] = f"tls:{SWITCH_AT}:{free_port()}"
-        chosen["TLS_CERTIFICATE"] = chosen["ENGINE_AUTHORITIES"] = f'"{pems.chain}"'
-        chosen["TLS_KEY"] = f'"{pems.key}"'
+        chosen["TLS_CERTIFICATE"], chosen["TLS_KEY"] = (f'"{file}"' for file in tls.pems)
+        chosen["ENGINE_AUTHORITIES"] = f'"{tls.authorities}"'
         text = text.replace("##!define", "#!define")
     for name, value in chosen.items():
         text, count = re.subn(rf"(?m)^#!define {name} .*$", f"#!define {name} {value}", text)
@@ -94,23 +101,22 @@ def world(
     transport: str = "udp",
     spare: bool = False,
     peer: SipPeerSettings = KAMAILIO_PEER,
-    pems: Pems | None = None,
-    authorities: Path | None = None,
+    tls: Tls | None = None,
     **urls: str,
 ) -> AbstractAsyncContextManager[World]:
     """Run Kamailio, which asks over a transport; a `spare` engine is dead.
 
-    It is ready once it asks for life; one that believes other authorities only than the engine's, once it listens.
+    It is ready once it asks for life; where it does not believe the engine, once it listens.
     """
 
     def command(directory: Path, ports: Ports, shop: Shop) -> tuple[str, ...]:
-        file = configuration(directory, ports, shop, transport=transport, spare=spare, pems=pems)
-        if authorities is not None and pems is not None:
-            file.write_text(file.read_text().replace(f'AUTHORITIES "{pems.chain}"', f'AUTHORITIES "{authorities}"'))
+        file = configuration(directory, ports, shop, transport=transport, spare=spare, tls=tls)
         options = ("-DD", "-E", "-Y", str(directory), "-P", f"{directory}/pid", "-m", "64", "-M", "8")
         return (str(KAMAILIO), "-f", str(file), *options)
 
-    is_ready = None if authorities else lambda one: _is_pinged(one.shop)
+    pems = None if tls is None else tls.pems
+    believes = tls is None or tls.authorities == tls.pems.chain
+    is_ready = (lambda one: _is_pinged(one.shop)) if believes else None
     return switching(tmp_path, peer, command, is_ready=is_ready, pems=pems, **urls)
 
 
@@ -130,14 +136,14 @@ async def test_an_answered_call_names_nobody_to_the_other_side(tmp_path: Path, t
 async def test_the_engine_can_be_asked_over_tls(tmp_path: Path) -> None:
     """By the lines that are comments at first; the engine is known by its certificate."""
     pems = made(tmp_path / "pems")
-    async with world(tmp_path, transport="tls", pems=pems) as one:
+    async with world(tmp_path, transport="tls", tls=Tls(pems, pems.chain)) as one:
         await check_answered(one, scenarios.callee(BOB))
 
 
 async def test_an_engine_that_nobody_known_vouches_for_is_not_asked(tmp_path: Path) -> None:
     """Its certificate is another's: the call is refused, and the engine hears nothing of it."""
     pems, others = made(tmp_path / "pems"), made(tmp_path / "others")
-    async with world(tmp_path, transport="tls", pems=pems, authorities=others.chain) as one:
+    async with world(tmp_path, transport="tls", tls=Tls(pems, others.chain)) as one:
         fared = await one.call(one.shop.proxies[ALICE], scenarios.caller(ALICE, end="408"))
         page = (await one.shop.client.get("/metrics")).text
 
