@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests import postgres
+from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.storage.material import Observed
 from tests.storage.stores import KINDS, AnyStore, InFiles, InPostgres, Records
 from tests.storage.words import make_words
@@ -32,6 +34,14 @@ def words_server() -> Iterator[postgres.Server]:
             yield server
     except postgres.NoPostgres as reason:
         pytest.skip(f"no PostgreSQL here: {reason}")
+
+
+@pytest.fixture
+async def through(words_server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
+    """Stand between whoever connects by way of this directory and the database."""
+    address = Path(str(psycopg.conninfo.conninfo_to_dict(words_server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
+    async with cutting_proxy(address, tmp_path / ".s.PGSQL.5432") as proxy:
+        yield proxy
 
 
 @pytest.fixture

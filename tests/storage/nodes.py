@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 import psycopg
 
 from engine.core.ports.membership import HostTold, PlaceRow, PlaceState
+from storage.postgres.connections import conninfo_of
 from storage.postgres.ledger import PostgresLedger
 from storage.postgres.places import attach_place
+from tests import postgres
 from tests.storage.material import Observed
 from tests.storage.words import PLACE, Rig, word
 
@@ -22,6 +24,14 @@ def change(conninfo: str, statement: str, *values: object) -> list[tuple[object,
     with psycopg.connect(conninfo, autocommit=True) as connection:
         cursor = connection.execute(statement.encode(), values)
         return cursor.fetchall() if cursor.description else []
+
+
+def unserved(server: postgres.Server) -> str:
+    """Say how to connect to a database of words, made such that nobody has served on it."""
+    conninfo = conninfo_of(server.conninfo("words"))
+    change(conninfo, "TRUNCATE said, hosts, nodes")
+    change(conninfo, "UPDATE cluster SET hosts = NULL")
+    return conninfo
 
 
 @asynccontextmanager

@@ -3,20 +3,15 @@
 import asyncio
 import os
 import re
-import signal
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from engine.core.model.errors import Fenced, StoreUnavailable
+from engine.core.model.errors import Fenced
 from engine.core.model.hosts import HostState
 from engine.core.ports.membership import (
-    ClusterRows,
     HostsDiffer,
     HostTold,
     MembershipRefused,
@@ -24,15 +19,12 @@ from engine.core.ports.membership import (
     PlaceRow,
     Tenure,
 )
-from storage.postgres import ledger as postgres_ledger
 from storage.postgres import writer as postgres_writer
 from storage.postgres.checks import findings
-from storage.postgres.connections import conninfo_of
 from storage.postgres.joining import Joining, join_cluster
 from storage.postgres.ledger import PostgresLedger
 from storage.postgres.places import PlaceElsewhere, PlaceTaken, attach_place, take_place
 from tests import postgres
-from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.storage.material import Observed
 from tests.storage.nodes import (
     FREE,
@@ -46,6 +38,7 @@ from tests.storage.nodes import (
     joined,
     place,
     serving,
+    unserved,
     until_told,
 )
 from tests.storage.words import PLACE, Rig, said, word
@@ -58,10 +51,7 @@ READY = HostTold(state=HostState.READY, http="http://192.0.2.1:8080", certificat
 @pytest.fixture
 def conninfo(words_server: postgres.Server) -> str:
     """Say how to connect to a database on which nobody has served yet."""
-    conninfo = conninfo_of(words_server.conninfo("words"))
-    change(conninfo, "TRUNCATE said, hosts, nodes")
-    change(conninfo, "UPDATE cluster SET hosts = NULL")
-    return conninfo
+    return unserved(words_server)
 
 
 @pytest.fixture(autouse=True)
@@ -575,91 +565,3 @@ def seen(conninfo: str, sleep: Callable[[float], object]) -> dict[str, str]:
     with psycopg.connect(conninfo) as connection:
         found = findings(connection, replicas=0, sleep=sleep)
         return {one.subject: f"{'ok' if one.is_well else 'LACKS'} {one.text}" for one in found}
-
-
-# -- a database that goes away
-
-
-@pytest.fixture
-async def through(words_server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
-    """Stand between a ledger and the database."""
-    address = Path(str(psycopg.conninfo.conninfo_to_dict(words_server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
-    async with cutting_proxy(address, tmp_path / ".s.PGSQL.5432") as proxy:
-        yield proxy
-
-
-async def test_a_ledger_goes_on_when_the_database_is_back(conninfo: str, through: CuttingProxy, tmp_path: Path) -> None:
-    """Meanwhile it says so at once; the first beat that succeeds tells that others have failed."""
-    async with joined(psycopg.conninfo.make_conninfo(conninfo, host=str(tmp_path))) as ledger:
-        before = await ledger.beat({})
-        through.refuses = True
-        through.cut()
-        for act in (
-            partial(ledger.beat, {}),
-            partial(ledger.give_back, 0),
-            partial(ledger.set_drained, 0, is_drained=True),
-        ):
-            with pytest.raises(StoreUnavailable, match="cannot be reached"):
-                await act()
-        through.refuses = False
-        back, after = await ledger.beat({}), await ledger.beat({})
-
-        assert await ledger.assign(0, epoch=0, node="a", state=FREE)
-    assert (before.has_missed, back.has_missed, after.has_missed) == (False, True, False)
-
-
-async def test_a_ledger_outlives_a_crash_of_the_database(conninfo: str, words_server: postgres.Server) -> None:
-    """Every connection ends with it, and the rows are there when it has recovered."""
-    async with joined(conninfo) as ledger:
-        await assigned(ledger, "a")
-        os.kill(connections(conninfo)[0], signal.SIGKILL)
-
-        rows: ClusterRows | None = None
-        async with asyncio.timeout(30):
-            while rows is None:
-                try:
-                    rows = await ledger.beat({})
-                except StoreUnavailable:
-                    await asyncio.sleep(0.05)
-
-    assert rows.places[PLACE].node == "a"
-
-
-async def test_a_database_that_says_nothing_holds_no_call_up_for_long(
-    conninfo: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor do calls pile up behind it; when it speaks again all goes on."""
-    monkeypatch.setattr(postgres_ledger, "CALL_SECONDS", 0.3)
-    async with joined(conninfo) as ledger:
-        await ledger.beat({})
-        await ledger.set_drained(0, is_drained=False)
-        stopped = connections(conninfo)
-        assert len(stopped) == 2
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            began = time.monotonic()
-            for _ in range(3):
-                with pytest.raises(StoreUnavailable, match="did not answer"):
-                    await ledger.set_drained(0, is_drained=True)
-            with pytest.raises(StoreUnavailable):
-                await ledger.beat({})
-            waited = time.monotonic() - began
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
-        async with asyncio.timeout(30):
-            while not (await place(ledger, 0)).is_drained:  # noqa: ASYNC110 - there is no event for it
-                await asyncio.sleep(0.02)
-
-    assert waited < 30
-
-
-def connections(conninfo: str) -> list[int]:
-    """Name the processes of the server that serve a ledger."""
-    found = change(
-        conninfo,
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'maskline' AND pid <> pg_backend_pid()"
-        " AND datname = current_database()",
-    )
-    return [pid for (pid,) in found if isinstance(pid, int)]

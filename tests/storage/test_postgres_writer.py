@@ -15,7 +15,7 @@ from storage.postgres import writer as postgres_writer
 from storage.postgres.connections import conninfo_of
 from storage.postgres.places import PlaceTaken, attach_place, take_place
 from tests import postgres
-from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.storage.cutting_proxy import CuttingProxy
 from tests.storage.material import Observed
 from tests.storage.words import PLACE, Rig, said, until, word
 
@@ -41,14 +41,6 @@ def observer() -> Observed:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon."""
     monkeypatch.setattr(postgres_writer, "RECONNECT_SECONDS", 0.01)
-
-
-@pytest.fixture
-async def through(words_server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
-    """Stand between a writer and the database."""
-    address = Path(str(psycopg.conninfo.conninfo_to_dict(words_server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
-    async with cutting_proxy(address, tmp_path / ".s.PGSQL.5432") as proxy:
-        yield proxy
 
 
 @pytest.fixture
