@@ -10,12 +10,11 @@ from typing import Final
 
 import httpx
 
-from engine.core.model.placement import Placement
 from tests.cluster.databases import DATABASE
 from tests.cluster.site import Node, Site, site
 from tests.e2e.carrier import Carrier, resource_sid
 from tests.e2e.live import NO_TLS
-from tests.e2e.tenant import Pairing, Tenant, proxy_number
+from tests.e2e.tenant import Pairing, Tenant
 
 HOSTS: Final = 2
 NODES: Final = ("node-a", "node-b")
@@ -121,13 +120,7 @@ def running(place: Path) -> Iterator[Site]:
 
 def filled(here: Site, tenant: Tenant, sessions: int) -> Pairing:
     """Make sessions whose service and numbers are the host's; returns one of them."""
-    place = Placement(HOSTS, by_shard=True)
-    pool = tuple(number for number in (proxy_number() for _ in range(64)) if place(number) == PLACE)
-    services = (tenant.service(numbers=0) for _ in range(64))
-    service = next(one for one in services if place(one.sid) == PLACE)
-    for number in pool[:2]:
-        tenant.create(f"{service.path}/PhoneNumbers", PhoneNumber=number)
-    pairing = service.pairing()
+    (pairing,) = here.pairings_of(tenant, PLACE, count=1, hosts=HOSTS)
     primary, sid = here.databases.primary, pairing.sid[2:]
     for statement in (_MULTIPLY, _MULTIPLY_ENDPOINTS):
         primary.run(statement.format(count=sessions - 1, sid=sid), DATABASE)
