@@ -67,24 +67,22 @@ def answer(echo: Echo, status: int, seen: Seen, *, lines: bytes = b"", reason: s
     for value in echo.vias[1:]:
         out.write(b"\r\nVia: ")
         out.write(value)
-    if echo.sender:
-        out.write(b"\r\nFrom: ")
-        out.write(echo.sender)
-    if echo.to:
-        out.write(b"\r\nTo: ")
-        out.write(echo.to)
-        if tag:
-            out.write(b";tag=")
-            out.write(tag)
-    if echo.call_id:
-        out.write(b"\r\nCall-ID: ")
-        out.write(echo.call_id)
-    if echo.cseq:
-        out.write(b"\r\nCSeq: ")
-        out.write(echo.cseq)
+    _write_header(out, b"\r\nFrom: ", echo.sender)
+    _write_header(out, b"\r\nTo: ", echo.to)
+    if tag and echo.to:
+        out.write(b";tag=")
+        out.write(tag)
+    _write_header(out, b"\r\nCall-ID: ", echo.call_id)
+    _write_header(out, b"\r\nCSeq: ", echo.cseq)
     out.write(lines)
     out.write(b"\r\nContent-Length: 0\r\n\r\n")
     return out.getvalue()
+
+
+def _write_header(out: BytesWriter, name: bytes, value: bytes) -> None:
+    if value:
+        out.write(name)
+        out.write(value)
 
 
 def _write_hop(out: BytesWriter, echo: Echo, seen: Seen) -> None:
