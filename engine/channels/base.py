@@ -20,7 +20,7 @@ from engine.core.ports.observing import FeedObserver, Observer, SipObserver, Smp
 from engine.core.ports.operations import Clock, FeedPlane
 from engine.core.ports.store import Lease
 from engine.outbound.client import Client
-from engine.outbound.delivery import Delivery
+from engine.outbound.delivery import Delivery, Ending
 
 
 class Spread(Enum):
@@ -279,6 +279,14 @@ class SendsMessages(Protocol):
 
     async def send(self, message: OutMessage) -> Sent:
         """Try once; never raises for what the peer does."""
+
+
+@runtime_checkable
+class BeginsToSend(Protocol):
+    """A sender that needs no task where all goes well."""
+
+    def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
+        """Begin a try; False, and nothing was done: `send` is to make it."""
 
 
 @runtime_checkable

@@ -7,15 +7,26 @@ Source: behaviour 9 and 11.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from engine.channels.base import OVERDUE, EndsCalls, OutHangUp, OutMessage, OutReceipt, SendsMessages, TakesReceipts
+from engine.channels.base import (
+    OVERDUE,
+    BeginsToSend,
+    EndsCalls,
+    OutHangUp,
+    OutMessage,
+    OutReceipt,
+    SendsMessages,
+    Sent,
+    TakesReceipts,
+)
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt, ToCarrier
 from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.outbound.delivery import DELIVERED, SETTLED, Delivery
+from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Ending, Rest
 
 TWIML = "twiml"
 """The name that routes give to the inbound webhook's own answer."""
@@ -96,9 +107,10 @@ class CarrierClients:
         A report that the store could not take is made again after a pause. By `sure_clock` a message is overdue.
         """
         self._senders = senders
+        self._begins = {name: sender.begin for name, sender in senders.items() if isinstance(sender, BeginsToSend)}
         self._pause_seconds = pause_seconds
         self._report = report
-        self._report_at_hand = report_at_hand
+        self.report_at_hand = report_at_hand
         self._observer = observer
         self._clock = clock
         self._sure_clock = sure_clock
@@ -130,36 +142,30 @@ class CarrierClients:
         status = LegStatus.DELIVERY_UNKNOWN if delivery.may_be_taken else LegStatus.FAILED
         if delivery.error == OVERDUE:
             status = LegStatus.UNDELIVERED
-        await self._reported(_leg(entry, content, status, problem=delivery.error))
+        await self.reported(_leg(entry, content, status, problem=delivery.error))
 
     async def _send(self, entry: OutboxEntry, content: OutboxMessage, sender: SendsMessages) -> Delivery:
         if content.valid_until is not None and content.valid_until <= self._sure_clock():
             return Delivery(error=OVERDUE)
-        sent = await sender.send(
-            OutMessage(
-                key=entry.sid,
-                account_sid=entry.account_sid,
-                interaction_sid=content.interaction_sid,
-                sender=content.sender,
-                to=content.to,
-                body=content.body,
-                media=content.media,
-                raw=content.raw,
-                valid_until=content.valid_until,
-            )
-        )
+        return await self.told(entry, content, await sender.send(_to_send(entry, content)))
+
+    async def told(self, entry: OutboxEntry, content: OutboxMessage, sent: Sent) -> Delivery:
+        """Report the leg of a message that was sent."""
         if not sent.is_done:
             return sent
-        status = sent.status or LegStatus.DELIVERY_UNKNOWN
-        # a crash behind this commit must not send it again: the entry ends with it
-        report = _leg(entry, content, status, resource_sid=sent.resource_sid, entry_sid=entry.sid)
+        report = _sent_leg(entry, content, sent)
         taken = _Taken()
-        if self._report_at_hand(report, taken.set) and await taken.outcome is not None:
+        if self.report_at_hand(report, taken.set) and await taken.outcome is not None:
             return SETTLED
-        await self._reported(report)
+        await self.reported(report)
         return DELIVERED
 
-    async def _reported(self, report: LegReport) -> None:
+    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
+        """Begin to send a message, where its carrier needs no task for that."""
+        begin = self._begins.get(content.carrier)
+        return begin is not None and begin(_to_send(entry, content), _Sending(self, entry, content, ending))
+
+    async def reported(self, report: LegReport) -> None:
         """Report until it is taken: while the store is down the message must not count as unsent."""
         while True:
             taken = _Taken()
@@ -183,6 +189,66 @@ class CarrierClients:
                 webhook=delivery.trace,
             )
         )
+
+
+class _Sending:
+    """A message that is sent without a task; implements `Ending`."""
+
+    __slots__ = ("_clients", "_content", "_ending", "_entry", "_report")
+
+    def __init__(
+        self, clients: CarrierClients, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]
+    ) -> None:
+        self._clients = clients
+        self._entry = entry
+        self._content = content
+        self._ending = ending
+
+    def ended(self, sent: Sent) -> None:
+        """Report the leg, as `CarrierClients` does in a task."""
+        if not sent.is_done:
+            self._ending.ended(sent)
+            return
+        self._report = _sent_leg(self._entry, self._content, sent)
+        if not self._clients.report_at_hand(self._report, self._reported):
+            self._ending.goes_on(self._report_read)
+
+    def goes_on(self, rest: Rest[Sent]) -> None:
+        """Leave it to a task."""
+        self._ending.goes_on(partial(self._go_on, rest))
+
+    def _reported(self, outcome: ReportOutcome | None) -> None:
+        if outcome is None:
+            self._ending.goes_on(self._report_read)
+        else:
+            self._ending.ended(SETTLED)
+
+    async def _report_read(self) -> Delivery:
+        await self._clients.reported(self._report)
+        return DELIVERED
+
+    async def _go_on(self, rest: Rest[Sent]) -> Delivery:
+        return await self._clients.told(self._entry, self._content, await rest())
+
+
+def _to_send(entry: OutboxEntry, content: OutboxMessage) -> OutMessage:
+    return OutMessage(
+        key=entry.sid,
+        account_sid=entry.account_sid,
+        interaction_sid=content.interaction_sid,
+        sender=content.sender,
+        to=content.to,
+        body=content.body,
+        media=content.media,
+        raw=content.raw,
+        valid_until=content.valid_until,
+    )
+
+
+def _sent_leg(entry: OutboxEntry, content: OutboxMessage, sent: Sent) -> LegReport:
+    """Return what is reported of a message that was sent: a crash behind its commit must not send it again."""
+    status = sent.status or LegStatus.DELIVERY_UNKNOWN
+    return _leg(entry, content, status, resource_sid=sent.resource_sid, entry_sid=entry.sid)
 
 
 def _leg(

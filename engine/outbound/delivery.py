@@ -1,11 +1,11 @@
 """How one try to deliver an entry ended, and what that means for the next one."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -49,6 +49,23 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     def is_done(self) -> bool:
         """Tell that it leaves the outbox."""
         return not self.error
+
+
+Outcome_contra = TypeVar("Outcome_contra", bound=Delivery, contravariant=True)
+Told = TypeVar("Told", bound=Delivery)
+
+Rest = Callable[[], Awaitable[Told]]
+"""What is left of a try once it has to wait: a task awaits it."""
+
+
+class Ending(Protocol[Outcome_contra]):
+    """Hears, once and later, how a try comes out that was begun without a task."""
+
+    def ended(self, outcome: Outcome_contra, /) -> None:
+        """Take how it ended."""
+
+    def goes_on(self, rest: Rest[Outcome_contra], /) -> None:
+        """Take that the rest of it is to be awaited."""
 
 
 DELIVERED = Delivery()

@@ -11,11 +11,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from engine.core.model.outbox import OutboxEntry, QueueKey
+from engine.outbound.delivery import Delivery, Rest
 
 _log = logging.getLogger("maskline.egress")
 
-Work = Callable[[OutboxEntry], Awaitable[None]]
-"""Delivers an entry, tries included; never raises but when it is cancelled."""
+Work = Callable[[OutboxEntry, Rest[Delivery] | None], Awaitable[None]]
+"""Delivers an entry, tries included, of which the first may have begun; never raises but when it is cancelled."""
+
+Begin = Callable[[OutboxEntry], bool]
+"""Begins to deliver an entry, which needs no task then unless it `goes_on`; False: `Work` is to do it."""
 
 
 class EntryReader(Protocol):
@@ -29,12 +33,20 @@ class EntryQueue:
     """The entries of one destination and account."""
 
     def __init__(
-        self, key: QueueKey, *, store: EntryReader, window: Callable[[], int], work: Work, pause_seconds: float
+        self,
+        key: QueueKey,
+        *,
+        store: EntryReader,
+        window: Callable[[], int],
+        begin: Begin,
+        work: Work,
+        pause_seconds: float,
     ) -> None:
-        """Hold about `window()` entries (asked anew each time, twice as many at most) and hand each to `work`."""
+        """Hold about `window()` entries (asked anew each time, twice as many at most); each is begun or worked on."""
         self._key = key
         self._store = store
         self._window = window
+        self._begin = begin
         self._work = work
         self._pause_seconds = pause_seconds
         self._known: set[str] = set()
@@ -118,13 +130,37 @@ class EntryQueue:
             lane.append(entry)
             return
         self._lanes[entry.lane] = deque((entry,))
-        worker = asyncio.create_task(self._run(entry.lane), name="outbox-lane")
+        self.go_on(entry.lane)
+
+    def go_on(self, name: str) -> None:
+        """Deliver the first entry of a lane that nobody works on."""
+        lane = self._lanes[name]
+        if not lane or not self._is_open:
+            del self._lanes[name]
+        elif not self._begin(lane[0]):
+            _ = self._work_on(name, None)
+
+    def ended(self, entry: OutboxEntry) -> None:
+        """Take that the delivery of an entry has ended which was begun."""
+        self._lanes[entry.lane].popleft()
+        self.go_on(entry.lane)
+
+    def goes_on(self, entry: OutboxEntry, rest: Rest[Delivery]) -> "asyncio.Task[None]":
+        """Go on, in a task, with the delivery of an entry that was begun."""
+        return self._work_on(entry.lane, rest)
+
+    def _work_on(self, name: str, rest: Rest[Delivery] | None) -> "asyncio.Task[None]":
+        worker = asyncio.create_task(self._run(name, rest), name="outbox-lane")
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
+        return worker
 
-    async def _run(self, name: str) -> None:
+    async def _run(self, name: str, rest: Rest[Delivery] | None) -> None:
         lane = self._lanes[name]
-        while lane and self._is_open:
-            await self._work(lane[0])
+        while lane and (self._is_open or rest is not None):
+            await self._work(lane[0], rest)
+            rest = None
             lane.popleft()
+            if lane and self._is_open and self._begin(lane[0]):
+                return
         del self._lanes[name]

@@ -6,9 +6,11 @@ Source: behaviour 12.1, 16 and 19.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol, get_args
 
 from engine.core.model.changes import EntryFailed, EntrySettled
@@ -30,12 +32,13 @@ from engine.core.ports.operations import Clock
 from engine.core.ports.store import Lease
 from engine.formats.signatures import signed_url
 from engine.outbound.client import Client
-from engine.outbound.delivery import Delivery, Draw, wait_before
+from engine.outbound.delivery import Delivery, Draw, Ending, Rest, wait_before
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.delivery_log import DeliveryLog, Writer
 from engine.webhooks.hooks import Tokens
 from engine.webhooks.queues import EntryQueue, EntryReader
 from engine.webhooks.sender import WebhookSender
+from engine.webhooks.turns import Turns
 
 LEASE_SECONDS = 0.25
 """How often a try that may not be made looks whether it may."""
@@ -58,6 +61,9 @@ class CarrierSender(Protocol):
 
     async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Try once."""
+
+    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
+        """Begin a try without a task; False, and nothing was done: `deliver` is to make it."""
 
     async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
         """Take that there will be no further try."""
@@ -96,6 +102,10 @@ class OutboxWorker:
         self._queues: dict[QueueKey, EntryQueue] = {}
         self._deliveries = DeliveryLog(store, pause_seconds=settings.store_pause_seconds)
         self._at_work: set[asyncio.Task[None] | None] = set()
+        self._begun: set[_Try] = set()
+        """Tries that no task waits for."""
+        self._none_begun = asyncio.Event()
+        self._none_begun.set()
         self._is_running = False
 
     @property
@@ -118,33 +128,39 @@ class OutboxWorker:
     async def stop(self, grace_seconds: float) -> None:
         """Let requests under way end, but no longer than that; everything else stays on disk."""
         self._is_running = False
-        lanes = {lane for queue in self._queues.values() for lane in queue.lanes}
         for queue in self._queues.values():
             queue.close()
-        at_work = {lane for lane in lanes if lane in self._at_work}
-        for lane in lanes - at_work:
+        for lane in self._lanes() - self._at_work:
             lane.cancel()
-        if at_work:
-            await asyncio.wait(at_work, timeout=grace_seconds)
-        for lane in at_work:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._none_begun.wait()
+                await asyncio.gather(*map(asyncio.shield, self._lanes()), return_exceptions=True)
+        for lane in self._lanes():
             lane.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
+        await asyncio.gather(*self._lanes(), return_exceptions=True)
         await self._deliveries.drain(grace_seconds)
+
+    def _lanes(self) -> set["asyncio.Task[None]"]:
+        return {lane for queue in self._queues.values() for lane in queue.lanes}
 
     def _queue(self, key: QueueKey) -> EntryQueue:
         queue = self._queues.get(key)
         if queue is None:
-            settings = self._settings
-            own = self._deliveries_to.get(key.destination, 0)
-            turns = asyncio.Semaphore(own or settings.deliveries_per_destination)
-            queue = EntryQueue(
-                key,
-                store=self._store,
-                window=lambda: self._window(_WINDOWS_HELD * own),
-                work=lambda entry: self._deliver(entry, key, turns),
-                pause_seconds=self._settings.store_pause_seconds,
-            )
-            self._queues[key] = queue
+            queue = self._queues[key] = self._made_queue(key)
+        return queue
+
+    def _made_queue(self, key: QueueKey) -> EntryQueue:
+        own = self._deliveries_to.get(key.destination, 0)
+        turns = Turns(own or self._settings.deliveries_per_destination)
+        queue = EntryQueue(
+            key,
+            store=self._store,
+            window=lambda: self._window(_WINDOWS_HELD * own),
+            begin=lambda entry: self._begin(entry, queue, turns),
+            work=lambda entry, rest: self._deliver(entry, key, turns, rest),
+            pause_seconds=self._settings.store_pause_seconds,
+        )
         return queue
 
     def _window(self, least: int) -> int:
@@ -153,11 +169,49 @@ class OutboxWorker:
 
     # -- one entry ----------------------------------------------------------------------------------------------
 
-    async def _deliver(self, entry: OutboxEntry, key: QueueKey, turns: asyncio.Semaphore) -> None:
+    def _begin(self, entry: OutboxEntry, queue: EntryQueue, turns: Turns) -> bool:
+        """Begin a try that needs no task, as soon as it has its turn; False: this one needs one."""
+        content = entry.content
+        if not isinstance(content, OutboxMessage) or (self._lease is not None and not self._lease()):
+            return False
+        if not turns.take():
+            turns.wait(lambda: queue.go_on(entry.lane))
+            return True
+        attempt = _Try(self, entry, queue, turns)
+        try:
+            is_begun = self._carriers.begin(entry, content, attempt)
+        except Exception as problem:  # noqa: BLE001 - it may have left: it joins the dead letters
+            is_begun = True
+            attempt.goes_on(partial(_raise, problem))
+        if not is_begun:
+            turns.give_back()
+        elif not attempt.is_over:
+            self._begun.add(attempt)
+            self._none_begun.clear()
+        return is_begun
+
+    def end(self, attempt: "_Try") -> None:
+        """Take that a try has ended, or goes on in a task."""
+        self._begun.discard(attempt)
+        if not self._begun:
+            self._none_begun.set()
+
+    def go_on(self, attempt: "_Try", lane: "asyncio.Task[None]") -> None:
+        """Take that a lane makes the rest of a try; a stop lets that end."""
+        self._at_work.add(lane)
+        self.end(attempt)
+
+    def end_settled(self, entry: OutboxEntry) -> None:
+        """Take that an entry was delivered, and has ended on disk."""
+        self._observer.delivered(_kind_of(entry), DeliveryEnd.DELIVERED)
+        self._landed(entry, entry.queue)
+
+    async def _deliver(self, entry: OutboxEntry, key: QueueKey, turns: Turns, rest: Rest[Delivery] | None) -> None:
         attempts, most = entry.attempts, max(self._tries(entry), entry.attempts + 1)
         try:
             while True:
-                delivery = await self._try(entry, turns)
+                delivery = await self._try(entry, turns) if rest is None else await self._make(rest)
+                rest = None
                 attempts += 1
                 if delivery.is_done or not delivery.may_retry or attempts >= most:
                     break
@@ -171,29 +225,34 @@ class OutboxWorker:
             attempts += 1
             delivery = Delivery(error="an error of ours; it is logged")
         if delivery.is_settled:
-            self._observer.delivered(_kind_of(entry), DeliveryEnd.DELIVERED)
-            self._landed(entry, key)
+            self.end_settled(entry)
         elif delivery.is_done:
             self._end(entry, key, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
         else:
             self._end(entry, key, self._failure(entry, delivery, attempts), DeliveryEnd.DIED)
 
-    async def _try(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> Delivery:
-        lane = asyncio.current_task()
+    async def _try(self, entry: OutboxEntry, turns: Turns) -> Delivery:
         async with turns:
             while self._lease is not None and not self._lease():  # noqa: ASYNC110 - a time that passes
                 await asyncio.sleep(LEASE_SECONDS)
-            self._at_work.add(lane)
-            try:
-                if isinstance(entry.content, ToApplication):
-                    delivery = await self._webhooks.deliver(entry, entry.content)
-                else:
-                    delivery = await self._carriers.deliver(entry, entry.content)
-            finally:
-                self._at_work.discard(lane)
+            return await self._make(lambda: self._once(entry))
+
+    async def _make(self, make: Rest[Delivery]) -> Delivery:
+        """Await a try, or what is left of it; a stop lets it end."""
+        lane = asyncio.current_task()
+        self._at_work.add(lane)
+        try:
+            delivery = await make()
+        finally:
+            self._at_work.discard(lane)
         if delivery.may_retry and not self._is_running:
             raise asyncio.CancelledError  # what a stop ends is no try: the entry waits on disk as it is
         return delivery
+
+    async def _once(self, entry: OutboxEntry) -> Delivery:
+        if isinstance(entry.content, ToApplication):
+            return await self._webhooks.deliver(entry, entry.content)
+        return await self._carriers.deliver(entry, entry.content)
 
     def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int, wait_seconds: float) -> None:
         self._deliveries.add(self._failure(entry, delivery, attempts, wait_seconds=wait_seconds), _nothing)
@@ -245,6 +304,50 @@ class OutboxWorker:
     def _tries(self, entry: OutboxEntry) -> int:
         is_posted = isinstance(entry.content, ToApplication)
         return self._settings.webhook_tries if is_posted else self._settings.carrier_tries
+
+
+class _Try:
+    """A try that no task waits for; has its turn until it is over. Implements `Ending`."""
+
+    __slots__ = ("_entry", "_queue", "_turns", "_worker", "is_over")
+
+    def __init__(self, worker: OutboxWorker, entry: OutboxEntry, queue: EntryQueue, turns: Turns) -> None:
+        self._worker = worker
+        self._entry = entry
+        self._queue = queue
+        self._turns = turns
+        self.is_over = False
+
+    def ended(self, delivery: Delivery) -> None:
+        """Take how it ended."""
+        if not delivery.is_settled:
+            self.goes_on(partial(_known, delivery))
+        elif not self.is_over:
+            self.is_over = True
+            self._worker.end(self)
+            self._turns.give_back()
+            self._worker.end_settled(self._entry)
+            self._queue.ended(self._entry)
+
+    def goes_on(self, rest: Rest[Delivery]) -> None:
+        """Have its lane go on with it in a task."""
+        if not self.is_over:
+            self.is_over = True
+            self._worker.go_on(self, self._queue.goes_on(self._entry, partial(self._to_the_end, rest)))
+
+    async def _to_the_end(self, rest: Rest[Delivery]) -> Delivery:
+        try:
+            return await rest()
+        finally:
+            self._turns.give_back()
+
+
+async def _known(delivery: Delivery) -> Delivery:
+    return delivery
+
+
+async def _raise(problem: Exception) -> Delivery:
+    raise problem
 
 
 def _kind_of(entry: OutboxEntry) -> OutboxKind:

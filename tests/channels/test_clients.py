@@ -22,7 +22,7 @@ from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.outgoing import Carriers, RemoteSend
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.outbound.delivery import DELIVERED, SETTLED, Delivery
+from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Ending, Rest
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.remote_senders import RemoteSender, send_here
 from tests.channels.offered import Offered
@@ -199,6 +199,69 @@ async def test_an_entry_ends_with_the_report_that_was_at_hand(kept: ReportOutcom
     assert delivery == (DELIVERED if kept is None else SETTLED)
     assert first.made[0].entry_sid == ENTRY.sid
     assert reports.made == (first.made if kept is None else [])
+
+
+class Begins(OnlyMessages):
+    """A carrier that needs no task, or one for the rest."""
+
+    def __init__(self, *, goes_on: bool) -> None:
+        self._goes_on = goes_on
+
+    def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
+        """Take anything, at once or in the rest."""
+        if self._goes_on:
+            ending.goes_on(partial(self.send, message))
+        else:
+            ending.ended(Sent(resource_sid=f"SM{message.body}"))
+        return True
+
+
+class Heard:
+    """Hears how a try ends."""
+
+    def __init__(self) -> None:
+        self.told: list[Delivery] = []
+        self.rests: list[Rest[Delivery]] = []
+
+    def ended(self, delivery: Delivery) -> None:
+        """Take how it ended."""
+        self.told.append(delivery)
+
+    def goes_on(self, rest: Rest[Delivery]) -> None:
+        """Take what is left."""
+        self.rests.append(rest)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("kept", [ReportOutcome.RECORDED, None])
+async def test_a_message_that_was_begun_ends_as_another(kept: ReportOutcome | None, *, goes_on: bool) -> None:
+    """With the report at hand, else by itself; a task is there for what has to wait."""
+    reports, first, heard = Reports(), Reports((kept,)), Heard()
+    carriers = CarrierClients(
+        {"main": Begins(goes_on=goes_on)},
+        report=reports.take,
+        report_at_hand=first.take_at_hand,
+        observer=reports.observer,
+        clock=clock,
+        sure_clock=clock,
+    )
+
+    is_begun = carriers.begin(ENTRY, MESSAGE, heard)
+    ends = [*heard.told, *[await rest() for rest in heard.rests]]
+
+    assert is_begun
+    assert ends == [DELIVERED if kept is None else SETTLED]
+    assert first.made[0].entry_sid == ENTRY.sid
+    assert reports.made == (first.made if kept is None else [])
+    assert len(heard.rests) == (goes_on or kept is None)
+
+
+async def test_a_carrier_that_needs_tasks_begins_nothing() -> None:
+    """Nor does one that is not configured any more."""
+    carriers = only_messages(Reports())
+
+    assert not carriers.begin(ENTRY, MESSAGE, Heard())
+    assert not carriers.begin(ENTRY, msgspec.structs.replace(MESSAGE, carrier="gone"), Heard())
 
 
 async def test_a_message_past_its_time_is_not_sent() -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, ToCarrier
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.core.ports.store import Lease
-from engine.outbound.delivery import DELIVERED, Delivery, Draw
+from engine.outbound.delivery import DELIVERED, Delivery, Draw, Ending
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.worker import OutboxWorker
 from tests.outbound.material import QUICK, MemoryStore, Remembered, client, clock, tokens
@@ -26,9 +26,36 @@ class FakeCarriers:
         self.tried.append(entry)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
+    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
+        """Need a task for everything."""
+        del entry, content, ending
+        return False
+
     async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
         """Remember."""
         self.given_up.append(delivery)
+
+
+class BeginningCarriers(FakeCarriers):
+    """Carriers that need no task for a first try, whose end they tell when they are told to."""
+
+    def __init__(self, *answers: Delivery, most: int = 1_000) -> None:
+        super().__init__(*answers)
+        self.endings: list[Ending[Delivery]] = []
+        """Of the tries under way."""
+        self._most = most
+
+    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
+        """Begin, as long as there are not so many."""
+        if len(self.endings) >= self._most:
+            return False
+        self.tried.append(entry)
+        self.endings.append(ending)
+        return True
+
+    def end(self, delivery: Delivery, *, place: int = 0) -> None:
+        """End the first of them, or that at another place."""
+        self.endings.pop(place).ended(delivery)
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import bind_tcp, reached_at
 from engine.channels.tls import Certificate
 from engine.core.model.overview import PeerState
-from engine.outbound.delivery import Delivery
+from engine.outbound.delivery import Delivery, Ending
 
 
 class PeerSender:
@@ -45,6 +45,10 @@ class PeerSender:
         if self.sender is None:
             return Sent(error="the peer's connections are not served here", may_retry=True)
         return await self.sender.send(message)
+
+    def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
+        """Begin a try, where it needs no task."""
+        return self.sender is not None and self.sender.begin(message, ending)
 
     async def tell(self, receipt: OutReceipt) -> Delivery:
         """Have it on disk that the peer is to be told."""

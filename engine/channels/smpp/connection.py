@@ -106,9 +106,9 @@ class Connection(asyncio.Protocol):
         self.flush()
         return answer
 
-    def send(self, command: Command, body: bytes, *, answer: "asyncio.Future[Response | None]") -> None:
-        """Send a request at the end of the loop's turn; `answer` gets what `ask` gives. Raises NotNow."""
-        self.session.request(command, body, now=self._monotonic(), token=answer)
+    def send(self, command: Command, body: bytes, *, token: object) -> None:
+        """Send a request at the end of the loop's turn; what comes of it has the token. Raises NotNow."""
+        self.session.request(command, body, now=self._monotonic(), token=token)
         self._flush_soon()
 
     def await_answer(self, request: RequestCame, arrival: Arrival | None) -> None:

@@ -22,6 +22,23 @@ class Stopping(Exception):  # noqa: N818 - names a state
     """Nothing is sent any more."""
 
 
+class _Awaited:
+    """Has a task hear of a message; implements `Hears`."""
+
+    def __init__(self) -> None:
+        self.response: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+
+    def answered(self, response: Response | None) -> None:
+        """Take the response."""
+        if not self.response.done():
+            self.response.set_result(response)
+
+    def unsent(self, why: Exception) -> None:
+        """Take that it is not sent."""
+        if not self.response.done():
+            self.response.set_exception(why)
+
+
 class Links:
     """The connections of one peer; owns each from its bind on."""
 
@@ -105,11 +122,25 @@ class Links:
             Stopping: nothing is sent any more.
             Overdue: it could not be sent within so many seconds.
         """
-        if self._is_stopping:
-            raise Stopping
         if within_seconds is not None and within_seconds <= 0:
             raise Overdue
-        waiting = Waiting(account_sid, lane, write_message(message))
+        awaited = _Awaited()
+        waiting = Waiting(account_sid, lane, write_message(message), awaited)
+        self.put(waiting)
+        giving_up = None
+        if within_seconds is not None:
+            giving_up = asyncio.get_running_loop().call_later(within_seconds, waiting.unsent, Overdue())
+        try:
+            return await awaited.response
+        finally:
+            waiting.is_over = True
+            if giving_up is not None:
+                giving_up.cancel()
+
+    def put(self, waiting: Waiting) -> None:
+        """Send a message as `submit` does; whoever it names hears of it, later. Raises Stopping."""
+        if self._is_stopping:
+            raise Stopping
         connection = self._connection_of(waiting)
         if connection is None:
             self._unplaced.put(waiting)
@@ -117,13 +148,6 @@ class Links:
             self._hand_over(connection, waiting)
         else:
             self._turns[connection].put(waiting)
-        if within_seconds is None:
-            return await waiting.answer
-        giving_up = asyncio.get_running_loop().call_later(within_seconds, waiting.give_up)
-        try:
-            return await waiting.answer
-        finally:
-            giving_up.cancel()
 
     def complained(self) -> None:
         """Take that the peer asks to be sent less."""
@@ -176,7 +200,7 @@ class Links:
     def _hand_over(self, connection: Connection, waiting: Waiting) -> None:
         self.pace.take(self._monotonic())
         waiting.is_sent = True
-        connection.send(self._command, waiting.body, answer=waiting.answer)
+        connection.send(self._command, waiting.body, token=waiting)
 
     def _send_after(self, seconds: float) -> None:
         if self._pausing is None:
@@ -192,8 +216,8 @@ class Links:
             self._send(connections[(self._first + place) % len(connections)])
 
     def _settle(self, connection: Connection, token: object, response: Response | None) -> None:
-        if isinstance(token, asyncio.Future) and not token.done():
-            token.set_result(response)
+        if isinstance(token, Waiting):
+            token.answered(response)
         self._send(connection)
         self._answered.set()
 
@@ -212,8 +236,7 @@ class Links:
         if self._pausing is not None:
             self._pausing.cancel()
         for waiting in self._take_all():
-            if not waiting.answer.done():
-                waiting.answer.set_exception(Stopping())
+            waiting.unsent(Stopping())
 
     async def stop(self, grace_seconds: float) -> None:
         """Answer what was taken and hear the answers that are due, within the grace; then unbind."""

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -12,16 +13,16 @@ import msgspec
 from engine.channels.base import OVERDUE, ChannelContext, OutMessage, OutReceipt, Sent
 from engine.channels.smpp.connection import Response
 from engine.channels.smpp.links import Links, Stopping
-from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id
+from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id, write_message
 from engine.channels.smpp.peers import ResendUnknown, SmppPeer
 from engine.channels.smpp.receipt_index import KEPT_SECONDS, PartOfLeg
-from engine.channels.smpp.turns import Overdue
+from engine.channels.smpp.turns import Overdue, Waiting
 from engine.channels.smpp.writing import OutText, TooLong, parts_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, LegStatus
 from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import SmppCount
-from engine.outbound.delivery import Delivery
+from engine.outbound.delivery import Delivery, Ending
 
 Draw = Callable[[int], int]
 """Draws a number below another."""
@@ -58,10 +59,42 @@ class Sender:
         """Try once; waits while the peer is not bound, and as long as it asks for less."""
         if message.media:
             return Sent(error="a short message carries no media")
+        return await self._judged(message, self._send(message))
+
+    def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
+        """Begin a try with a message of one PDU; what does not go well at once goes on in a task, as `send` does it."""
+        if message.media or message.valid_until is not None:
+            return False
         try:
-            sent = await self._send(message)
+            parts = parts_of(self._text_of(message), self._peer, reference=0)
+            if len(parts) > 1:
+                return False
+            submission = _Submission(self, message, parts[0], ending)
+            self._links.put(Waiting(message.account_sid, _lane_of(message), write_message(parts[0]), submission))
+        except (Stopping, TooLong):
+            return False
+        self._receipts.awaited += 1
+        return True
+
+    async def go_on(self, message: OutMessage, part: ShortMessage, response: Response | None) -> Sent:
+        """Go on with a message that was begun and not taken at once."""
+        try:
+            return await self._judged(message, self._single(message, part, response))
+        finally:
+            self._receipts.awaited -= 1
+
+    def end(self, message: OutMessage, response: Response | None) -> Sent:
+        """Take that a message that was begun is taken, with this response, or not sent."""
+        try:
+            return Sent(error=_STOPS, may_retry=True) if response is None else self._taken(message, response)
+        finally:
+            self._receipts.awaited -= 1
+
+    async def _judged(self, message: OutMessage, sending: Coroutine[Any, Any, Sent]) -> Sent:
+        try:
+            sent = await sending
         except Stopping:
-            return Sent(error="the server stops", may_retry=True)
+            return Sent(error=_STOPS, may_retry=True)
         except Overdue:
             sent = Sent(error=OVERDUE)
         except TooLong as problem:
@@ -78,10 +111,12 @@ class Sender:
         """Have it on disk that the peer is to be told what became of a message of its own."""
         return await self._links.inbound.owed.tell(receipt)
 
+    def _text_of(self, message: OutMessage) -> OutText:
+        reference = _reference_of(message)
+        return OutText(message.sender, message.to, message.body, reference, self._peer.is_esme, message.raw)
+
     async def _send(self, message: OutMessage) -> Sent:
-        text = OutText(
-            message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme, message.raw
-        )
+        text = self._text_of(message)
         parts = parts_of(text, self._peer, reference=0)
         if len(parts) > 1:  # of a long one it is kept which reference its parts have
             parts = parts_of(text, self._peer, reference=(await self._progress_of(message)).reference)
@@ -89,47 +124,59 @@ class Sender:
         try:
             if len(parts) > 1:
                 return await self._send_parts(message, parts)
-            response = await self._until_settled(message, parts[0])
-            if isinstance(response, Sent):
-                return response
-            message_id = self._took(response)
-            self._keep_id(PartOfLeg(message_id, message.interaction_sid, message_id), _ignore)
+            return await self._single(message, parts[0], await self._submit(message, parts[0]))
         finally:
             self._receipts.awaited -= 1
+
+    async def _single(self, message: OutMessage, part: ShortMessage, response: Response | None) -> Sent:
+        """Send a message of one PDU, as far as this response to it leaves something to do."""
+        settled = await self._until_settled(message, part, response)
+        return settled if isinstance(settled, Sent) else self._taken(message, settled)
+
+    def _taken(self, message: OutMessage, response: Response) -> Sent:
+        message_id = self._took(response)
+        self._keep_id(PartOfLeg(message_id, message.interaction_sid, message_id), _ignore)
         return Sent(status=LegStatus.SENT, resource_sid=message_id)
 
     async def _send_parts(self, message: OutMessage, parts: list[ShortMessage]) -> Sent:
         """Send what the peer has not taken; each part is on disk as taken before the next one goes."""
         ids = (await self._progress_of(message)).ids
         while len(ids) < len(parts):
-            response = await self._until_settled(message, parts[len(ids)])
+            part = parts[len(ids)]
+            response = await self._until_settled(message, part, await self._submit(message, part))
             if isinstance(response, Sent):
                 return response
             ids.append(self._took(response))
             await self._keep_progress(message, len(parts))
         return Sent(status=LegStatus.SENT, resource_sid=ids[0])
 
-    async def _until_settled(self, message: OutMessage, part: ShortMessage) -> Response | Sent:
-        """Return the response that takes a part, or why there is none."""
-        lane, waits = f"{message.sender}/{message.to}", 0
+    async def _until_settled(
+        self, message: OutMessage, part: ShortMessage, response: Response | None
+    ) -> Response | Sent:
+        """Return the response that takes a part, this one or that to another try, or why there is none."""
+        waits = 0
         while True:
-            left = None if message.valid_until is None else message.valid_until - self._clock()
-            response = await self._links.submit(part, lane=lane, account_sid=message.account_sid, within_seconds=left)
             if response is None:
                 self._count(SmppCount.UNANSWERED)
                 if self._peer.resend_unknown is ResendUnknown.NEVER or message.key in self._resent:
                     return Sent(error="the peer did not answer in time", may_be_taken=True)
                 self._resent[message.key] = None
-                continue
-            status = response[0]
-            if status == Status.OK:
+            elif response[0] == Status.OK:
                 return response
-            if not asks_for_less(status, self._peer):
-                return self._refused(status)
-            self._count(SmppCount.THROTTLED)
-            self._links.complained()
-            await asyncio.sleep(min(2.0**waits, _LONGEST_WAIT))
-            waits += 1
+            elif not asks_for_less(response[0], self._peer):
+                return self._refused(response[0])
+            else:
+                self._count(SmppCount.THROTTLED)
+                self._links.complained()
+                await asyncio.sleep(min(2.0**waits, _LONGEST_WAIT))
+                waits += 1
+            response = await self._submit(message, part)
+
+    async def _submit(self, message: OutMessage, part: ShortMessage) -> Response | None:
+        left = None if message.valid_until is None else message.valid_until - self._clock()
+        return await self._links.submit(
+            part, lane=_lane_of(message), account_sid=message.account_sid, within_seconds=left
+        )
 
     def _refused(self, status: int) -> Sent:
         may_retry = is_temporary(status, self._peer)
@@ -195,6 +242,42 @@ class Sender:
         return reference
 
 
+class _Submission:
+    """A message of one PDU that no task waits for; implements `Hears`."""
+
+    __slots__ = ("_ending", "_message", "_part", "_sender")
+
+    def __init__(self, sender: Sender, message: OutMessage, part: ShortMessage, ending: Ending[Sent]) -> None:
+        self._sender = sender
+        self._message = message
+        self._part = part
+        self._ending = ending
+
+    def answered(self, response: Response | None) -> None:
+        """Take the response."""
+        if response is None or response[0]:
+            self._ending.goes_on(partial(self._sender.go_on, self._message, self._part, response))
+            return
+        try:
+            self._ending.ended(self._sender.end(self._message, response))
+        except Exception as problem:  # noqa: BLE001 - whose connection it is must not end of that
+            self._ending.goes_on(partial(_failed, problem))
+
+    def unsent(self, why: Exception) -> None:
+        """Take that nothing is sent any more."""
+        del why
+        self._ending.ended(self._sender.end(self._message, None))
+
+
+async def _failed(problem: Exception) -> Sent:
+    raise problem
+
+
+def _lane_of(message: OutMessage) -> str:
+    """Name a talk, whose messages go over one connection."""
+    return f"{message.sender}/{message.to}"
+
+
 def asks_for_less(status: int, peer: SmppPeer) -> bool:
     """Tell whether a status asks for the same message later."""
     return status in _THROTTLES and status not in peer.permanent_errors
@@ -214,6 +297,7 @@ def _ignore(problem: StoreUnavailable | None) -> None:
     """Leave it."""
 
 
+_STOPS: Final = "the server stops"
 _THROTTLES: Final = frozenset({Status.QUEUE_FULL, Status.THROTTLED})
 _TEMPORARY: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_ERROR})
 """All others, but those that ask for the same message later, are for good."""

@@ -5,10 +5,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextvars import ContextVar
 
 import msgspec
 
-from engine.channels.base import OutMessage, OutReceipt, SendsMessages, Sent, TakesReceipts
+from engine.channels.base import BeginsToSend, OutMessage, OutReceipt, SendsMessages, Sent, TakesReceipts
 from engine.channels.served import Channels
 from engine.channels.smpp.channel import SmppClientChannel, SmppServerChannel
 from engine.channels.smpp.dialer import Outbinds
@@ -33,7 +34,7 @@ from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import SmppCount
-from engine.outbound.delivery import Delivery
+from engine.outbound.delivery import Delivery, Rest
 from engine.runtime import monotonic
 from tests.channels.offered import MemoryNotes, Offered
 from tests.http.rig import NOW, PATIENCE, PROXY, ROUTED, SENDER
@@ -173,6 +174,44 @@ async def smsc_listening() -> AsyncIterator[Smsc]:
             await wire.close()
 
 
+in_tasks: ContextVar[bool] = ContextVar("in_tasks", default=False)
+"""Whether a task makes each try from its beginning."""
+
+
+class _Beginning:
+    """Begins a try without a task, where that can be; a task awaits what is left of it."""
+
+    def __init__(self, sender: SendsMessages) -> None:
+        self._sender = sender
+
+    async def send(self, message: OutMessage) -> Sent:
+        """Try once."""
+        ending = _Ended()
+        if isinstance(self._sender, BeginsToSend) and self._sender.begin(message, ending):
+            rest = await ending.heard
+            return rest if isinstance(rest, Sent) else await rest()
+        return await self._sender.send(message)
+
+
+class _Ended:
+    """Hears how a try ends that no task waits for."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Future[Sent | Rest[Sent]] = asyncio.get_running_loop().create_future()
+
+    def ended(self, sent: Sent) -> None:
+        """Take how it ended."""
+        self._hear(sent)
+
+    def goes_on(self, rest: Rest[Sent]) -> None:
+        """Take what is left."""
+        self._hear(rest)
+
+    def _hear(self, told: Sent | Rest[Sent]) -> None:
+        if not self.heard.done():  # else the test waits no more
+            self.heard.set_result(told)
+
+
 class Served:
     """A channel that is served."""
 
@@ -184,13 +223,15 @@ class Served:
 
     @property
     def sender(self) -> SendsMessages:
-        """What sends to the peer."""
-        return self.channels.senders["them"]
+        """What sends to the peer, as the outbox has it."""
+        sender = self.channels.senders["them"]
+        return sender if in_tasks.get() else _Beginning(sender)
 
     async def tell(self, resource_sid: str, status: LegStatus, *, at: float = NOW) -> Delivery:
         """Have the outbox tell what became of a message of the peer."""
-        assert isinstance(self.sender, TakesReceipts)
-        return await self.sender.tell(OutReceipt("EF1", resource_sid, status, at))
+        sender = self.channels.senders["them"]
+        assert isinstance(sender, TakesReceipts)
+        return await sender.tell(OutReceipt("EF1", resource_sid, status, at))
 
     def counted(self, count: SmppCount) -> int:
         """Tell how often something happened."""

@@ -1,7 +1,7 @@
 """What leaves over SMPP, and what its peers say became of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -26,6 +26,7 @@ from tests.channels.smpp.rig import (
     Served,
     Wire,
     esme,
+    in_tasks,
     out,
     sending,
     serving,
@@ -37,6 +38,14 @@ from tests.http.rig import PROXY, ROUTED, SENDER, until
 pytestmark = pytest.mark.anyio
 
 LONG = "0123456789" * 20
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["begun", "in-a-task"])
+def _ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What becomes of a message is the same where a task makes the try from its beginning."""
+    token = in_tasks.set(request.param)
+    yield
+    in_tasks.reset(token)
 
 
 def receipt(message_id: str, state: str = "DELIVRD", **optional: bytes) -> ShortMessage:
