@@ -19,6 +19,7 @@ from engine.channels.served import Channels
 from engine.channels.sip.channel import SipChannel
 from engine.channels.sip.settings import SipSettings
 from engine.channels.sip.tables import SipPeerSettings
+from engine.channels.smpp.arrivals import digest_of, sid_for
 from engine.channels.smpp.channel import SmppServerChannel
 from engine.channels.smpp.pdu import (
     Bind,
@@ -32,7 +33,6 @@ from engine.channels.smpp.pdu import (
     write_message,
 )
 from engine.channels.smpp.peers import SmppPeer
-from engine.channels.smpp.redeliveries import digest_of, sid_for
 from engine.channels.smpp.session import Role
 from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import ListenAddress, bind_tcp, reached_at

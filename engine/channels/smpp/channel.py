@@ -17,8 +17,9 @@ from engine.channels.base import (
     Served,
     Spread,
 )
+from engine.channels.smpp.deciding import SendsFrom
 from engine.channels.smpp.dialer import Dialer, Outbinds, tls_of
-from engine.channels.smpp.inbound import Inbound, SendsFrom
+from engine.channels.smpp.inbound import Inbound
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.receipt_sender import ReceiptSender

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, final
 
+from engine.channels.smpp.arrivals import Arrival
 from engine.channels.smpp.pdu import Command
-from engine.channels.smpp.redeliveries import Arrival
 from engine.channels.smpp.session import Ended, Event, RequestCame, Session
 from engine.core.ports.operations import Clock
 
@@ -20,8 +21,9 @@ class Owner(Protocol):
         """Take what came over it."""
 
 
-class Connection(asyncio.Protocol):
-    """A connection of either role."""
+@final
+class Connection:
+    """A connection of either role, with the methods of `asyncio.Protocol`: what is compiled has no base that is not."""
 
     _transport: asyncio.Transport
 
@@ -33,8 +35,9 @@ class Connection(asyncio.Protocol):
         monotonic: Clock,
         most_undecided: int = 1000,
         most_held_bytes: int = 64 * 1024 * 1024,
+        came: "Callable[[Connection], None] | None" = None,
     ) -> None:
-        """Carry a session whose events go to its owner, `most_undecided` requests at a time.
+        """Carry a session whose events go to its owner, `most_undecided` requests at a time; `came` hears it is open.
 
         The others are read and held, so that what stands behind them, such as an enquire_link, is not kept waiting;
         reading stops while those take `most_held_bytes`.
@@ -53,6 +56,7 @@ class Connection(asyncio.Protocol):
         self.peer_address = ""
         """IP address of the other side."""
         self._monotonic = monotonic
+        self._came = came
         self._most_undecided = most_undecided
         self._held: OrderedDict[int, RequestCame] = OrderedDict()
         """Requests of theirs that the owner has not got yet, by sequence number, in the order in which they came."""
@@ -67,17 +71,22 @@ class Connection(asyncio.Protocol):
 
     # -- the transport's calls ------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin."""
         self._transport = transport
         name = transport.get_extra_info("peername")
         self.peer_address = str(name[0]) if name else ""
         self._set_timer()
+        if self._came is not None:
+            self._came(self)
 
     def data_received(self, data: bytes) -> None:
         """Take octets."""
         self._hand_on(self.session.receive(data, now=self._monotonic()))
         self.flush()
+
+    def eof_received(self) -> None:
+        """Have the transport close."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""

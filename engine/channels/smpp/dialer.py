@@ -130,7 +130,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self._timing.bind):
                 _, connection = await loop.create_connection(
-                    self._connection,
+                    self._connection,  # type: ignore[type-var] # it has the methods of a protocol
                     peer.host,
                     peer.at_port,
                     ssl=self._tls,

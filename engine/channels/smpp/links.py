@@ -94,7 +94,7 @@ class Links:
                 if self._is_stopping:
                     connection.answer(event, status=_STOPPING)
                 else:
-                    self.inbound.take(connection, event)
+                    self.inbound.deciding.take(connection, event)
             case ResponseCame():
                 self._settle(connection, event.token, (event.status, event.body))
             case ResponseMissing():

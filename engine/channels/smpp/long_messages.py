@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from engine.channels.smpp.redeliveries import KEPT_SECONDS, sid_for
+from engine.channels.smpp.arrivals import sid_for
+from engine.channels.smpp.redeliveries import KEPT_SECONDS
 from engine.channels.smpp.segments import Place
 from engine.channels.smpp.texts import NotText, Reading, decode, raw_of, read_text
 from engine.core.model.errors import StoreUnavailable

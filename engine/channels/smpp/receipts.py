@@ -35,7 +35,8 @@ def is_receipt(message: ShortMessage, *, by_text: bool = False) -> bool:
 def read_receipt(message: ShortMessage) -> Receipt | None:
     """Return what a receipt says; None where it names no message."""
     told = _QUOTED_MESSAGE.split(message.payload.decode("latin-1"), maxsplit=1)[0]
-    fields = {key.lower(): value for key, value in reversed(_FIELDS(told))}
+    found: list[tuple[str, str]] = _FIELDS(told)
+    fields = {key.lower(): value for key, value in reversed(found)}
     given_id = message.optional.get(Tag.RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
     message_id = given_id or fields.get("id", "")
     if not message_id:

@@ -5,53 +5,15 @@ whose answer may not have arrived, since its connection ended or we did, is know
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from heapq import merge
 from itertools import islice
-from struct import Struct
 from typing import Final
 
 import msgspec
 
-from engine.channels.smpp.pdu import ShortMessage, Tag
+from engine.channels.smpp.arrivals import Arrival
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.notes import Notes
-
-
-class Arrival(msgspec.Struct, frozen=True, array_like=True):
-    """A message, or a part of one, as it came once."""
-
-    digest: bytes
-    """Of all that it says."""
-    sid: str
-    """What the engine calls it."""
-    at: float
-    """When it came, UTC epoch seconds."""
-    is_part: bool = False
-    """Of a long message."""
-
-
-def digest_of(message: ShortMessage) -> bytes:
-    """Return what two messages have in common that may be one."""
-    told = (
-        message.source,
-        message.destination,
-        message.esm_class,
-        message.data_coding,
-        message.payload,
-        [message.optional.get(tag) for tag in _SAR] if message.optional else _NO_SAR,
-    )
-    return blake2b(_ENCODE(told), digest_size=16).digest()
-
-
-def sid_for(digest: bytes, *told: object) -> str:
-    """Return a name for a message that nothing else has; the same for the same."""
-    return "smpp-" + blake2b(digest + repr(told).encode(), digest_size=16).hexdigest()
-
-
-def sid_at(digest: bytes, peer: str, at: float, *place: int) -> str:
-    """Return the same for a message that came from a peer at a time, over a connection and in its place there."""
-    return "smpp-" + blake2b(digest + _PLACE.pack(at, *place) + peer.encode(), digest_size=16).hexdigest()
 
 
 class Redeliveries:
@@ -137,9 +99,6 @@ _MOST_TOGETHER: Final = 32
 """Messages of one note: what a start reads is to be bounded."""
 _UNSURE_SECONDS: Final = 30.0
 """Before the last message that came, answers may not have arrived when we ended at once."""
-_SAR: Final = (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
-_NO_SAR: Final = (None, None, None)
-_PLACE = Struct(">dQI")
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Arrival).decode
 _DECODE_TOGETHER = msgspec.msgpack.Decoder(tuple[Arrival, ...]).decode

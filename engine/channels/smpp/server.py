@@ -4,13 +4,13 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from engine.channels.base import ChannelContext
 from engine.channels.log_limit import LogLimit
-from engine.channels.smpp.connection import Connection, Owner
+from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.dialer import Outbinds
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.pdu import Bind, Status, Tag
@@ -18,7 +18,6 @@ from engine.channels.smpp.session import BindAsked, Event, OutbindAsked, Role, S
 from engine.channels.tls import Certificate
 from engine.channels.tls_listener import TlsListener
 from engine.core.ports.observing import SmppCount
-from engine.core.ports.operations import Clock
 
 _log = logging.getLogger("maskline.smpp")
 
@@ -91,9 +90,10 @@ class SmppServer:
         for connection in tuple(self._connections):
             connection.abort()
 
-    def _connection(self, *, is_tls: bool) -> Connection:
+    def _connection(self, *, is_tls: bool) -> asyncio.Protocol:
         session = Session(Role.SMSC, window=1, timing=self._timing, now=self._monotonic())
-        return _Incoming(session, _Stranger(self, is_tls=is_tls), came=self._came, monotonic=self._monotonic)
+        stranger = _Stranger(self, is_tls=is_tls)
+        return Connection(session, stranger, monotonic=self._monotonic, came=self._came)  # type: ignore[return-value] # it has the methods of one
 
     def _came(self, connection: Connection) -> None:
         """Take a connection that is open; one too many ends that which has been there longest without a bind."""
@@ -151,20 +151,6 @@ class SmppServer:
         if self._certificate is not None:
             self._certificate.renew()
             self._check = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._renew)
-
-
-class _Incoming(Connection):
-    """One that somebody has opened, over TLS with its handshake done."""
-
-    def __init__(self, session: Session, owner: Owner, *, came: Callable[[Connection], None], monotonic: Clock) -> None:
-        """Tell when it is open."""
-        super().__init__(session, owner, monotonic=monotonic)
-        self._came = came
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
-        """Begin."""
-        super().connection_made(transport)
-        self._came(self)
 
 
 class _Stranger:

@@ -5,6 +5,7 @@ events. What a message means, and when its response may leave, is its owner's af
 2.9.
 """
 
+from collections.abc import Hashable
 from enum import IntEnum, StrEnum, auto
 from typing import Final
 
@@ -146,7 +147,7 @@ class RequestCame(msgspec.Struct, frozen=True):
 class ResponseCame(msgspec.Struct, frozen=True):
     """What became of a request of ours."""
 
-    token: object
+    token: Hashable
     status: int
     body: bytes
 
@@ -154,7 +155,7 @@ class ResponseCame(msgspec.Struct, frozen=True):
 class ResponseMissing(msgspec.Struct, frozen=True):
     """A request of ours that may have been carried out, or not: nobody knows."""
 
-    token: object
+    token: Hashable
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -174,7 +175,7 @@ class NotNow(MasklineError):  # noqa: N818 - names a state of the connection
 
 class _Request(msgspec.Struct, frozen=True):
     command: int
-    token: object
+    token: Hashable
     until: float
 
 
@@ -297,7 +298,7 @@ class Session:
         """How many messages may be sent before a response has come."""
         return max(0, self._window - len(self._waiting))
 
-    def request(self, command: Command, body: bytes = b"", *, now: float, token: object = None) -> None:
+    def request(self, command: Command, body: bytes = b"", *, now: float, token: Hashable = None) -> None:
         """Put a request in line; its `ResponseCame` or `ResponseMissing` has the token. The caller minds `room`.
 
         Raises:

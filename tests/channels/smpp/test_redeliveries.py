@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from engine.channels.smpp.redeliveries import Arrival, Redeliveries
+from engine.channels.smpp.arrivals import Arrival
+from engine.channels.smpp.redeliveries import Redeliveries
 from engine.core.model.errors import StoreUnavailable
 from tests.channels.offered import MemoryNotes
 
