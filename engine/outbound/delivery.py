@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Final, Protocol, TypeVar
+from typing import Final, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -56,6 +56,11 @@ Told = TypeVar("Told", bound=Delivery)
 
 Rest = Callable[[], Awaitable[Told]]
 """What is left of a try once it has to wait: a task awaits it."""
+
+
+async def raised(problem: Exception) -> NoReturn:
+    """Raise a problem where a try is awaited."""
+    raise problem
 
 
 class Ending(Protocol[Outcome_contra]):

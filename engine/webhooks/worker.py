@@ -32,7 +32,7 @@ from engine.core.ports.operations import Clock
 from engine.core.ports.store import Lease
 from engine.formats.signatures import signed_url
 from engine.outbound.client import Client
-from engine.outbound.delivery import Delivery, Draw, Ending, Rest, wait_before
+from engine.outbound.delivery import Delivery, Draw, Ending, Rest, raised, wait_before
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.delivery_log import DeliveryLog, Writer
 from engine.webhooks.hooks import Tokens
@@ -182,7 +182,7 @@ class OutboxWorker:
             is_begun = self._carriers.begin(entry, content, attempt)
         except Exception as problem:  # noqa: BLE001 - it may have left: it joins the dead letters
             is_begun = True
-            attempt.goes_on(partial(_raise, problem))
+            attempt.goes_on(partial(raised, problem))
         if not is_begun:
             turns.give_back()
         elif not attempt.is_over:
@@ -344,10 +344,6 @@ class _Try:
 
 async def _known(delivery: Delivery) -> Delivery:
     return delivery
-
-
-async def _raise(problem: Exception) -> Delivery:
-    raise problem
 
 
 def _kind_of(entry: OutboxEntry) -> OutboxKind:

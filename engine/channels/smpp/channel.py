@@ -17,6 +17,7 @@ from engine.channels.base import (
     Served,
     Spread,
 )
+from engine.channels.smpp.awaiting import stop, sweep
 from engine.channels.smpp.deciding import SendsFrom
 from engine.channels.smpp.dialer import Dialer, Outbinds, tls_of
 from engine.channels.smpp.inbound import Inbound
@@ -168,7 +169,8 @@ class SmppServerChannel:
 async def _links_of(peer: SmppPeer, context: ChannelContext, sends_from: SendsFrom) -> Links:
     inbound = Inbound(peer, context, sends_from=sends_from)
     await inbound.load()
-    return Links(peer, context, inbound)
+    sweeping = asyncio.create_task(sweep(inbound, peer.name), name="smpp-sweep")
+    return Links(peer, context, inbound, sweeping=sweeping)
 
 
 class _BoundServer:
@@ -246,7 +248,7 @@ class _ServedPeers:
             links.stop_accepting()
 
     async def stop(self, grace_seconds: float) -> None:
-        await asyncio.gather(*(links.stop(grace_seconds) for links in self._peers))
+        await asyncio.gather(*(stop(links, grace_seconds) for links in self._peers))
 
 
 def _state_of(links: Links) -> PeerState:

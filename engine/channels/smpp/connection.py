@@ -120,6 +120,11 @@ class Connection:
         self.session.request(command, body, now=self._monotonic(), token=token)
         self._flush_soon()
 
+    def unbind(self) -> None:
+        """Ask the other side to end it."""
+        self.session.request(Command.UNBIND, now=self._monotonic())
+        self.flush()
+
     def await_answer(self, request: RequestCame, arrival: Arrival | None) -> None:
         """Count a request of theirs as undecided."""
         self.undecided[request.sequence] = arrival

@@ -15,9 +15,10 @@ from engine.channels.smpp.pdu import (
     read_message_id,
 )
 from engine.channels.smpp.peers import SmppPeer
-from engine.channels.smpp.receipt_index import Ambiguous, PartOfLeg, ReceiptIndex
+from engine.channels.smpp.receipt_index import Ambiguous, ReceiptIndex
 from engine.channels.smpp.receipts import Receipt, read_receipt
 from engine.channels.smpp.segments import ALONE
+from engine.channels.smpp.sent_ids import PartOfLeg
 from engine.channels.smpp.session import RequestCame
 from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.records import Kind, LegStatus

@@ -1,49 +1,29 @@
 """The bound connections of one peer, and messages of ours over them: window, rate, and which connection."""
 
 import asyncio
-import contextlib
-import logging
-from typing import Final
 
 from engine.channels.base import ChannelContext
 from engine.channels.smpp.connection import Connection, Response
 from engine.channels.smpp.inbound import Inbound
 from engine.channels.smpp.pace import Pace
-from engine.channels.smpp.pdu import Command, ShortMessage, write_message
+from engine.channels.smpp.pdu import Command
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Bound, Ended, Event, RequestCame, ResponseCame, ResponseMissing, State
-from engine.channels.smpp.turns import Overdue, Turns, Waiting
+from engine.channels.smpp.turns import Turns, Waiting
 from engine.core.ports.observing import SmppCount
-
-_log = logging.getLogger("maskline.smpp")
 
 
 class Stopping(Exception):  # noqa: N818 - names a state
     """Nothing is sent any more."""
 
 
-class _Awaited:
-    """Has a task hear of a message; implements `Hears`."""
-
-    def __init__(self) -> None:
-        self.response: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
-
-    def answered(self, response: Response | None) -> None:
-        """Take the response."""
-        if not self.response.done():
-            self.response.set_result(response)
-
-    def unsent(self, why: Exception) -> None:
-        """Take that it is not sent."""
-        if not self.response.done():
-            self.response.set_exception(why)
-
-
 class Links:
     """The connections of one peer; owns each from its bind on."""
 
-    def __init__(self, peer: SmppPeer, context: ChannelContext, inbound: Inbound) -> None:
-        """Have none yet."""
+    def __init__(
+        self, peer: SmppPeer, context: ChannelContext, inbound: Inbound, *, sweeping: "asyncio.Task[None]"
+    ) -> None:
+        """Have none yet; `sweeping` ends when they do."""
         self.peer = peer
         self.pace = Pace(peer.messages_per_second, now=context.monotonic())
         self.inbound = inbound
@@ -60,12 +40,12 @@ class Links:
         """What waits while there is none."""
         self._pausing: asyncio.TimerHandle | None = None
         self._first = 0
-        self._answered = asyncio.Event()
-        """Something has happened that `stop` may wait for."""
+        self.has_heard = asyncio.Event()
+        """Set when something has happened that a stop may wait for."""
         self._is_stopping = False
         self._command = Command.SUBMIT_SM if peer.is_esme else Command.DELIVER_SM
         self._sends = {State.TRANSCEIVER, State.TRANSMITTER if peer.is_esme else State.RECEIVER}
-        self._sweeping = asyncio.create_task(self._sweep(), name="smpp-sweep")
+        self._sweeping = sweeping
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -107,38 +87,15 @@ class Links:
                     self.problem = f"its connection ended: {event.why.value}"
                     self.inbound.ended(connection)
                 self._leave(connection)
-                self._answered.set()
+                self.has_heard.set()
             case _:
                 pass
 
-    async def submit(
-        self, message: ShortMessage, *, lane: str, account_sid: str, within_seconds: float | None = None
-    ) -> Response | None:
-        """Send a message as soon as it may go; return its response, None = it may have been taken.
+    def put(self, waiting: Waiting) -> None:
+        """Send a message as soon as it may go; it is told what comes of it, later. Raises Stopping.
 
         Messages of one lane go over one connection, as long as that is there; accounts take turns.
-
-        Raises:
-            Stopping: nothing is sent any more.
-            Overdue: it could not be sent within so many seconds.
         """
-        if within_seconds is not None and within_seconds <= 0:
-            raise Overdue
-        awaited = _Awaited()
-        waiting = Waiting(account_sid, lane, write_message(message), awaited)
-        self.put(waiting)
-        giving_up = None
-        if within_seconds is not None:
-            giving_up = asyncio.get_running_loop().call_later(within_seconds, waiting.unsent, Overdue())
-        try:
-            return await awaited.response
-        finally:
-            waiting.is_over = True
-            if giving_up is not None:
-                giving_up.cancel()
-
-    def put(self, waiting: Waiting) -> None:
-        """Send a message as `submit` does; whoever it names hears of it, later. Raises Stopping."""
         if self._is_stopping:
             raise Stopping
         connection = self._connection_of(waiting)
@@ -219,15 +176,7 @@ class Links:
         if isinstance(token, Waiting):
             token.answered(response)
         self._send(connection)
-        self._answered.set()
-
-    async def _sweep(self) -> None:
-        while True:
-            try:
-                await self.inbound.sweep()
-            except Exception:  # noqa: BLE001 - around the loop: it must go on
-                _log.exception("What waits for %s could not be looked through", self.peer.name)
-            await asyncio.sleep(_SWEEP_SECONDS)
+        self.has_heard.set()
 
     def stop_accepting(self) -> None:
         """Refuse what comes from now on, and send nothing more."""
@@ -238,25 +187,5 @@ class Links:
         for waiting in self._take_all():
             waiting.unsent(Stopping())
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Answer what was taken and hear the answers that are due, within the grace; then unbind."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_seconds):
-                await asyncio.gather(*(one.is_idle.wait() for one in self._bound))
-                while any(one.session.unanswered for one in self._bound):
-                    self._answered.clear()
-                    await self._answered.wait()
-        leaving = tuple(self._bound)
-        for one in leaving:
-            one.session.request(Command.UNBIND, now=self._monotonic())
-            one.flush()
-        if leaving:
-            await asyncio.wait([one.ended for one in leaving], timeout=min(grace_seconds, _UNBIND_SECONDS))
-        await self.inbound.finish()
-        for one in leaving:
-            one.abort()
-
 
 _STOPPING = 0x08
-_SWEEP_SECONDS: Final = 5.0
-_UNBIND_SECONDS: Final = 5.0

@@ -13,22 +13,10 @@ import msgspec
 
 from engine.at_once import AtOnce
 from engine.channels.smpp.receipts import Receipt, form_of, forms_of
+from engine.channels.smpp.sent_ids import KEPT_SECONDS, PartOfLeg, SentIds
 from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.records import LegStatus
 from engine.core.ports.notes import NoteDone, NoteLate, Notes
-
-
-class PartOfLeg(msgspec.Struct, frozen=True, array_like=True):
-    """A message that a peer has taken."""
-
-    message_id: str
-    """As the peer wrote it in its response."""
-    interaction_sid: str
-    leg_id: str
-    """What the leg is called: the id of its first part."""
-    number: int = 1
-    total: int = 1
-    """Of the parts of a long message."""
 
 
 class Ambiguous(msgspec.Struct, frozen=True):
@@ -53,14 +41,12 @@ class ReceiptIndex:
     def __init__(self, notes: Notes, peer: str, *, matched: Matched) -> None:
         """Keep them under the peer's name."""
         self._notes = notes
-        self._ids = f"id/{peer}/".encode()
+        self._ids = SentIds(notes, peer)
         self._legs = f"leg/{peer}/".encode()
         self._early = f"early/{peer}/".encode()
         self._matched = matched
         self.awaited = 0
         """How many messages of ours have no response yet, or one whose id is not kept yet."""
-        self._pending: dict[str, list[PartOfLeg]] = {}
-        """By form, those whose commit is under way, the last one last."""
         self._unmatched: dict[bytes, _Unmatched] = {}
         self._unmatched_by_form: dict[str, set[bytes]] = {}
         self._unsure: dict[bytes, None] = {}
@@ -83,19 +69,7 @@ class ReceiptIndex:
 
     def add(self, part: PartOfLeg, now: float, done: NoteDone) -> None:
         """Keep the id of a message; `done` is called once it is on disk. Receipts that wait for it are taken."""
-        form = form_of(part.message_id)
-        self._pending.setdefault(form, []).append(part)
-
-        def landed(problem: StoreUnavailable | None) -> None:
-            pending = self._pending[form]
-            pending.remove(part)
-            if not pending:
-                del self._pending[form]
-            done(problem)
-
-        at = int(now * 1000).to_bytes(8)
-        key = self._prefix_of(form) + at + f"{part.number}{part.interaction_sid[-8:]}".encode()
-        self._notes.put(key, _ENCODE(part), now + KEPT_SECONDS, landed)
+        form = self._ids.add(part, now, done)
         if self._unmatched:
             self._at_once.run(self._match(self._unmatched_by_form.get(form, ()), now), lambda: None)
 
@@ -107,10 +81,10 @@ class ReceiptIndex:
         """Return the message that an id means, as far as that is sure after so long a wait for responses."""
         by_id: dict[str, PartOfLeg] = {}
         forms = forms_of(message_id)
-        under_way = {form: tuple(self._pending.get(form, ())) for form in forms}  # may land while the disk is read
+        under_way = {form: tuple(self._ids.pending.get(form, ())) for form in forms}  # may land while the disk is read
         kept = {form: await self._kept(form) for form in forms}
         for form in forms:
-            for one in (*reversed(self._pending.get(form, ())), *reversed(under_way[form]), *kept[form]):
+            for one in (*reversed(self._ids.pending.get(form, ())), *reversed(under_way[form]), *kept[form]):
                 if form_of(one.message_id) == form:
                     by_id.setdefault(one.message_id, one)  # a peer that uses an id again means the later message
         exact = by_id.get(message_id)
@@ -171,12 +145,9 @@ class ReceiptIndex:
 
         self._notes.put(key, _ENCODE(states), now + KEPT_SECONDS, landed, late=late)
 
-    def _prefix_of(self, form: str) -> bytes:
-        return self._ids + form.encode("utf-8") + b"\0"
-
     async def _kept(self, form: str) -> list[PartOfLeg]:
         """Read the messages that are kept under a form, the last one first."""
-        found = await self._notes.latest(self._prefix_of(form), _MOST_OF_FORM)
+        found = await self._notes.latest(self._ids.prefix_of(form), _MOST_OF_FORM)
         return [_DECODE_PART(value) for _, value in found]
 
     # -- receipts that wait ---------------------------------------------------------------------------------------
@@ -247,8 +218,6 @@ def _ignore(problem: StoreUnavailable | None) -> None:
     """Leave it."""
 
 
-KEPT_SECONDS: Final = 3 * 86_400.0
-"""How long a receipt may take."""
 UNMATCHED_SECONDS: Final = 60.0
 """How long the response that gives the id may take after the receipt."""
 _RESPONSE_SECONDS: Final = 10.0

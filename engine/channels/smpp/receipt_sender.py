@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from engine.channels.base import ChannelContext
+from engine.channels.smpp.awaiting import submit
 from engine.channels.smpp.links import Links, Stopping
 from engine.channels.smpp.owed import Due
 from engine.channels.smpp.sender import asks_for_less, is_temporary
@@ -70,7 +71,7 @@ class ReceiptSender:
         """Send a receipt; tells whether it is over with it."""
         if self._lease is not None and not self._lease():
             return False
-        response = await self._links.submit(due.message, lane=due.message_id, account_sid="")
+        response = await submit(self._links, due.message, lane=due.message_id, account_sid="")
         if response is None:
             return False
         status, peer = response[0], self._links.peer

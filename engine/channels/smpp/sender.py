@@ -4,23 +4,22 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Final
-from zlib import crc32
 
 import msgspec
 
 from engine.channels.base import OVERDUE, ChannelContext, OutMessage, OutReceipt, Sent
+from engine.channels.smpp.awaiting import submit
 from engine.channels.smpp.connection import Response
 from engine.channels.smpp.links import Links, Stopping
-from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id, write_message
+from engine.channels.smpp.pdu import ShortMessage, Status
 from engine.channels.smpp.peers import ResendUnknown, SmppPeer
-from engine.channels.smpp.receipt_index import KEPT_SECONDS, PartOfLeg
-from engine.channels.smpp.turns import Overdue, Waiting
-from engine.channels.smpp.writing import OutText, TooLong, parts_of
+from engine.channels.smpp.sent_ids import KEPT_SECONDS, PartOfLeg
+from engine.channels.smpp.submissions import STOPPED, Submissions, ignore, lane_of
+from engine.channels.smpp.turns import Overdue
+from engine.channels.smpp.writing import TooLong
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, LegStatus
-from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import SmppCount
 from engine.outbound.delivery import Delivery, Ending
 
@@ -42,6 +41,7 @@ class Sender:
     def __init__(self, links: Links, context: ChannelContext, *, draw: Draw = random.randrange) -> None:
         """Send over these connections."""
         self._links = links
+        self._submissions = Submissions(links, context)
         self._peer = links.peer
         self._receipts = links.inbound.receipts
         self._notes = context.notes
@@ -63,30 +63,11 @@ class Sender:
 
     def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
         """Begin a try with a message of one PDU; what does not go well at once goes on in a task, as `send` does it."""
-        if message.media or message.valid_until is not None:
-            return False
-        try:
-            parts = parts_of(self._text_of(message), self._peer, reference=0)
-            if len(parts) > 1:
-                return False
-            submission = _Submission(self, message, parts[0], ending)
-            self._links.put(Waiting(message.account_sid, _lane_of(message), write_message(parts[0]), submission))
-        except (Stopping, TooLong):
-            return False
-        self._receipts.awaited += 1
-        return True
+        return self._submissions.begin(message, ending, self._go_on)
 
-    async def go_on(self, message: OutMessage, part: ShortMessage, response: Response | None) -> Sent:
-        """Go on with a message that was begun and not taken at once."""
+    async def _go_on(self, message: OutMessage, part: ShortMessage, response: Response | None) -> Sent:
         try:
             return await self._judged(message, self._single(message, part, response))
-        finally:
-            self._receipts.awaited -= 1
-
-    def end(self, message: OutMessage, response: Response | None) -> Sent:
-        """Take that a message that was begun is taken, with this response, or not sent."""
-        try:
-            return Sent(error=_STOPS, may_retry=True) if response is None else self._taken(message, response)
         finally:
             self._receipts.awaited -= 1
 
@@ -94,7 +75,7 @@ class Sender:
         try:
             sent = await sending
         except Stopping:
-            return Sent(error=_STOPS, may_retry=True)
+            return STOPPED
         except Overdue:
             sent = Sent(error=OVERDUE)
         except TooLong as problem:
@@ -111,15 +92,10 @@ class Sender:
         """Have it on disk that the peer is to be told what became of a message of its own."""
         return await self._links.inbound.owed.tell(receipt)
 
-    def _text_of(self, message: OutMessage) -> OutText:
-        reference = _reference_of(message)
-        return OutText(message.sender, message.to, message.body, reference, self._peer.is_esme, message.raw)
-
     async def _send(self, message: OutMessage) -> Sent:
-        text = self._text_of(message)
-        parts = parts_of(text, self._peer, reference=0)
+        parts = self._submissions.parts_of(message)
         if len(parts) > 1:  # of a long one it is kept which reference its parts have
-            parts = parts_of(text, self._peer, reference=(await self._progress_of(message)).reference)
+            parts = self._submissions.parts_of(message, reference=(await self._progress_of(message)).reference)
         self._receipts.awaited += 1
         try:
             if len(parts) > 1:
@@ -131,12 +107,7 @@ class Sender:
     async def _single(self, message: OutMessage, part: ShortMessage, response: Response | None) -> Sent:
         """Send a message of one PDU, as far as this response to it leaves something to do."""
         settled = await self._until_settled(message, part, response)
-        return settled if isinstance(settled, Sent) else self._taken(message, settled)
-
-    def _taken(self, message: OutMessage, response: Response) -> Sent:
-        message_id = self._took(response)
-        self._keep_id(PartOfLeg(message_id, message.interaction_sid, message_id), _ignore)
-        return Sent(status=LegStatus.SENT, resource_sid=message_id)
+        return settled if isinstance(settled, Sent) else self._submissions.taken(message, settled)
 
     async def _send_parts(self, message: OutMessage, parts: list[ShortMessage]) -> Sent:
         """Send what the peer has not taken; each part is on disk as taken before the next one goes."""
@@ -146,7 +117,7 @@ class Sender:
             response = await self._until_settled(message, part, await self._submit(message, part))
             if isinstance(response, Sent):
                 return response
-            ids.append(self._took(response))
+            ids.append(self._submissions.took(response))
             await self._keep_progress(message, len(parts))
         return Sent(status=LegStatus.SENT, resource_sid=ids[0])
 
@@ -174,32 +145,14 @@ class Sender:
 
     async def _submit(self, message: OutMessage, part: ShortMessage) -> Response | None:
         left = None if message.valid_until is None else message.valid_until - self._clock()
-        return await self._links.submit(
-            part, lane=_lane_of(message), account_sid=message.account_sid, within_seconds=left
+        return await submit(
+            self._links, part, lane=lane_of(message), account_sid=message.account_sid, within_seconds=left
         )
 
     def _refused(self, status: int) -> Sent:
         may_retry = is_temporary(status, self._peer)
         self._count(SmppCount.REFUSED_FOR_NOW if may_retry else SmppCount.REFUSED)
         return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=may_retry)
-
-    def _took(self, response: Response) -> str:
-        """Count a part as taken; return what the peer calls it."""
-        self._count(SmppCount.SUBMITTED)
-        try:
-            return read_message_id(response[1])[:_LONGEST_ID]
-        except BadBody:
-            return ""
-
-    def _keep_id(self, part: PartOfLeg, done: NoteDone) -> None:
-        """Keep the id of a part, before what follows from it is kept."""
-        if not part.message_id:
-            done(None)
-            return
-        try:
-            self._receipts.add(part, self._clock(), done)
-        except StoreUnavailable as problem:  # the message is sent all the same; its receipt will find nothing
-            done(problem)
 
     # -- how far long ones have come ------------------------------------------------------------------------------
 
@@ -225,8 +178,8 @@ class Sender:
         first, number = progress.ids[0], len(progress.ids)
         with contextlib.suppress(StoreUnavailable):
             until = self._clock() + KEPT_SECONDS
-            self._notes.put(self._note_of(message), _ENCODE(progress), until, _ignore, account_sid=message.account_sid)
-        self._keep_id(PartOfLeg(progress.ids[-1], message.interaction_sid, first, number, total), done)
+            self._notes.put(self._note_of(message), _ENCODE(progress), until, ignore, account_sid=message.account_sid)
+        self._submissions.keep_id(PartOfLeg(progress.ids[-1], message.interaction_sid, first, number, total), done)
         await landed
 
     def _note_of(self, message: OutMessage) -> bytes:
@@ -242,42 +195,6 @@ class Sender:
         return reference
 
 
-class _Submission:
-    """A message of one PDU that no task waits for; implements `Hears`."""
-
-    __slots__ = ("_ending", "_message", "_part", "_sender")
-
-    def __init__(self, sender: Sender, message: OutMessage, part: ShortMessage, ending: Ending[Sent]) -> None:
-        self._sender = sender
-        self._message = message
-        self._part = part
-        self._ending = ending
-
-    def answered(self, response: Response | None) -> None:
-        """Take the response."""
-        if response is None or response[0]:
-            self._ending.goes_on(partial(self._sender.go_on, self._message, self._part, response))
-            return
-        try:
-            self._ending.ended(self._sender.end(self._message, response))
-        except Exception as problem:  # noqa: BLE001 - whose connection it is must not end of that
-            self._ending.goes_on(partial(_failed, problem))
-
-    def unsent(self, why: Exception) -> None:
-        """Take that nothing is sent any more."""
-        del why
-        self._ending.ended(self._sender.end(self._message, None))
-
-
-async def _failed(problem: Exception) -> Sent:
-    raise problem
-
-
-def _lane_of(message: OutMessage) -> str:
-    """Name a talk, whose messages go over one connection."""
-    return f"{message.sender}/{message.to}"
-
-
 def asks_for_less(status: int, peer: SmppPeer) -> bool:
     """Tell whether a status asks for the same message later."""
     return status in _THROTTLES and status not in peer.permanent_errors
@@ -288,21 +205,10 @@ def is_temporary(status: int, peer: SmppPeer) -> bool:
     return status in peer.temporary_errors or (status in _TEMPORARY and status not in peer.permanent_errors)
 
 
-def _reference_of(message: OutMessage) -> int:
-    """Return what is the same in every try."""
-    return crc32(message.key.encode()) & 0xFFFF
-
-
-def _ignore(problem: StoreUnavailable | None) -> None:
-    """Leave it."""
-
-
-_STOPS: Final = "the server stops"
 _THROTTLES: Final = frozenset({Status.QUEUE_FULL, Status.THROTTLED})
 _TEMPORARY: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_ERROR})
 """All others, but those that ask for the same message later, are for good."""
 _LONGEST_WAIT: Final = 30.0
-_LONGEST_ID = 65
 _REFERENCES = 0x10000
 _MOST_REFERENCES = 100_000
 _ENCODE = msgspec.msgpack.Encoder().encode

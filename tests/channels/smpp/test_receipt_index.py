@@ -6,8 +6,9 @@ from typing import TypeVar
 
 import pytest
 
-from engine.channels.smpp.receipt_index import Ambiguous, PartOfLeg, ReceiptIndex
+from engine.channels.smpp.receipt_index import Ambiguous, ReceiptIndex
 from engine.channels.smpp.receipts import Receipt
+from engine.channels.smpp.sent_ids import PartOfLeg
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
 from engine.core.ports.notes import NoteDone, NoteLate
