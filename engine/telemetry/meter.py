@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from engine.core.model.records import Kind
 from engine.core.routing.decide import STRANGERS
@@ -9,21 +10,26 @@ from engine.core.routing.resolved import Resolved, Route
 from engine.core.routing.traffic import ENDINGS, Reason
 from engine.telemetry.instruments import Buckets, Starts
 
-SECONDS = (
+SECONDS: Final[tuple[float, ...]] = (
     *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005),
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 15.0),
 )
 """Bounds of durations: the objectives (100 us, 1 ms, 500 ms, 1 s) and what stands around them, up to a hook's time."""
 
-DECISION_SECONDS = (0.000001, 0.0000025, 0.000005, *(bound for bound in SECONDS if bound <= 1))
+DECISION_SECONDS: Final[tuple[float, ...]] = (
+    0.000001,
+    0.0000025,
+    0.000005,
+    *(bound for bound in SECONDS if bound <= 1),
+)
 """Bounds of the time inside a decision, which never waits."""
 
-EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+EVENTS: Final[tuple[int, ...]] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 """Bounds of the sizes of bursts."""
 
-_VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
-_FIRST = DECISION_SECONDS[0]
+_VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_FIRST: Final = DECISION_SECONDS[0]
 _ROUTE, _STRANGER = Route.reason.slot, STRANGERS[0].reason.slot
 _IMPOSSIBLE = {
     (Kind.VOICE, Reason.STOP_WORD),
