@@ -56,7 +56,11 @@ class RouteTable:
 
     def sender_for(self, proxy: Address) -> str | None:
         """Return the carrier that sends messages from a number, None = the inbound webhook's answer does."""
-        name = next((name for prefix, name in self._routes if proxy.startswith(prefix)), self._default)
+        name = self._default
+        for prefix, sender in self._routes:
+            if proxy.startswith(prefix):
+                name = sender
+                break
         return None if name == TWIML else name
 
 

@@ -13,9 +13,14 @@ from engine.channels.smpp.pdu import SmeAddress
 from engine.core.model.records import Address
 from engine.core.numbers.e164 import ABROAD
 
-_UNKNOWN, _INTERNATIONAL, _NATIONAL, _NETWORK, _ALPHANUMERIC, _ABBREVIATED = 0, 1, 2, 3, 5, 6
+_UNKNOWN: Final = 0
+_INTERNATIONAL: Final = 1
+_NATIONAL: Final = 2
+_NETWORK: Final = 3
+_AS_IT_IS: Final = frozenset({_NETWORK, 5, 6})
+"""Short codes of the network, names, abbreviated numbers."""
 _E164_PLAN: Final = 1
-_FEWEST_DIGITS = 8
+_FEWEST_DIGITS: Final = 8
 """Of a number whose type is not told: shorter ones are short codes."""
 
 
@@ -24,8 +29,8 @@ def read_address(address: SmeAddress, *, national: str) -> Address:
 
     `national` is the ISO country in which national numbers are written; without one they stay as they came.
     """
-    digits = address.digits.strip()
-    if address.ton in {_NETWORK, _ALPHANUMERIC, _ABBREVIATED}:
+    digits, ton = address.digits.strip(), address.ton
+    if ton in _AS_IT_IS:
         return digits
     if digits.startswith("+"):
         return digits
@@ -33,9 +38,9 @@ def read_address(address: SmeAddress, *, national: str) -> Address:
         return digits
     if digits.startswith(ABROAD):
         return "+" + digits.removeprefix(ABROAD)
-    if address.ton == _INTERNATIONAL:
+    if ton == _INTERNATIONAL:
         return "+" + digits
-    if address.ton == _NATIONAL:
+    if ton == _NATIONAL:
         return _from_national(digits, national) if national else digits
     return "+" + digits if len(digits) >= _FEWEST_DIGITS else digits
 

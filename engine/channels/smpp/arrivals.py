@@ -1,5 +1,6 @@
 """A message as it came once: what it says, in short, and what the engine calls it; sans-IO."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
@@ -24,14 +25,10 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True):
 
 def digest_of(message: ShortMessage) -> bytes:
     """Return what two messages have in common that may be one."""
-    told = (
-        message.source,
-        message.destination,
-        message.esm_class,
-        message.data_coding,
-        message.payload,
-        [message.optional.get(tag) for tag in _SAR] if message.optional else _NO_SAR,
-    )
+    payload, sar = message.octets, _NO_SAR
+    if message.optional:
+        payload, sar = message.payload, tuple([message.optional.get(tag) for tag in _SAR])
+    told = (message.source, message.destination, message.esm_class, message.data_coding, payload, sar)
     return blake2b(_ENCODE(told), digest_size=16).digest()
 
 
@@ -41,12 +38,15 @@ def sid_for(digest: bytes, *told: object) -> str:
 
 
 def sid_at(digest: bytes, peer: str, at: float, *, connection: int, sequence: int) -> str:
-    """Return the same for a message that came from a peer at a time, over a connection and in its place there."""
-    place = _PLACE.pack(at, connection, sequence)
-    return "smpp-" + blake2b(digest + place + peer.encode(), digest_size=16).hexdigest()
+    """Return one for a message that came from a peer at a time, over a connection and in its place there.
+
+    Of Python's hash, since nobody has to find it again: keyed anew in each process, and so it tells nobody the digest.
+    """
+    first, second = hash((digest, at, connection, sequence)), hash((peer, sequence, connection, at, digest))
+    return "smpp-" + _WRITE_HASHES(first, second).hex()
 
 
 _SAR: Final = (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
-_NO_SAR: Final = (None, None, None)
-_PLACE = Struct(">dQI")
-_ENCODE = msgspec.msgpack.Encoder().encode
+_NO_SAR: Final[tuple[bytes | None, ...]] = (None, None, None)
+_WRITE_HASHES: Final[Callable[[int, int], bytes]] = Struct(">qq").pack
+_ENCODE: Final = msgspec.msgpack.Encoder().encode

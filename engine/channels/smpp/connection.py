@@ -127,8 +127,9 @@ class Connection:
 
     def await_answer(self, request: RequestCame, arrival: Arrival | None) -> None:
         """Count a request of theirs as undecided."""
+        if not self.undecided:
+            self.is_idle.clear()
         self.undecided[request.sequence] = arrival
-        self.is_idle.clear()
 
     def answer(self, request: RequestCame, body: bytes = b"", *, status: int = 0) -> bool:
         """Answer a request of theirs; tells whether its connection is still there."""

@@ -29,7 +29,8 @@ def is_receipt(message: ShortMessage, *, by_text: bool = False) -> bool:
 
     `by_text`: from this peer a text that reads like one is one, whatever its esm_class.
     """
-    return message.esm_class & _KIND in _RECEIPTS or (by_text and bool(_READS_LIKE_ONE(message.payload)))
+    kind = message.esm_class & _KIND
+    return (kind and kind in _RECEIPTS) or (by_text and bool(_READS_LIKE_ONE(message.payload)))
 
 
 def read_receipt(message: ShortMessage) -> Receipt | None:

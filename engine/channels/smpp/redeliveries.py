@@ -26,7 +26,8 @@ class Redeliveries:
         self._single = f"arrival/{peer}/".encode()
         """As versions kept them that had a note for each message."""
         self._suspects = f"suspect/{peer}/".encode()
-        self._by_digest: dict[bytes, list[Arrival]] = {}
+        self.by_digest: dict[bytes, list[Arrival]] = {}
+        """Them, by what each says; of equal ones, in the order in which they came first."""
 
     async def load(self, now: float) -> None:
         """Read what was left: what came last before we ended may come again, answered or not."""
@@ -61,12 +62,12 @@ class Redeliveries:
 
     def find(self, digest: bytes, now: float) -> Arrival | None:
         """Return, once, the message that an equal one repeats; None where it is a new one."""
-        waiting = self._by_digest.get(digest)
+        waiting = self.by_digest.get(digest)
         if not waiting:
             return None
         arrival = waiting.pop(0)
         if not waiting:
-            del self._by_digest[digest]
+            del self.by_digest[digest]
         self._notes.drop(self._suspects + arrival.sid.encode(), _ignore)
         return arrival if arrival.at > now - KEPT_SECONDS else self.find(digest, now)
 
@@ -79,13 +80,13 @@ class Redeliveries:
 
     def sweep(self, now: float) -> None:
         """Forget what comes no more."""
-        for digest, waiting in tuple(self._by_digest.items()):
+        for digest, waiting in tuple(self.by_digest.items()):
             if all(arrival.at <= now - KEPT_SECONDS for arrival in waiting):
-                del self._by_digest[digest]
+                del self.by_digest[digest]
 
     def _suspect(self, arrival: Arrival) -> None:
-        waiting = [one for one in self._by_digest.get(arrival.digest, ()) if one.sid != arrival.sid]
-        self._by_digest[arrival.digest] = sorted((*waiting, arrival), key=lambda one: one.at)
+        waiting = [one for one in self.by_digest.get(arrival.digest, ()) if one.sid != arrival.sid]
+        self.by_digest[arrival.digest] = sorted((*waiting, arrival), key=lambda one: one.at)
 
 
 def _ignore(problem: StoreUnavailable | None) -> None:

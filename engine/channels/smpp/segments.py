@@ -56,6 +56,8 @@ ALONE: Final = Place(LongForm.PAYLOAD, 0, 1, 1)
 
 def user_data(message: ShortMessage) -> UserData:
     """Return what a message carries; a header that contradicts itself makes it a message of its own, text and all."""
+    if not message.optional and not message.esm_class & UDH_INDICATOR:
+        return UserData(message.octets)
     payload, is_addressed = message.payload, any(message.optional.get(Tag.DESTINATION_PORT, b""))
     if message.esm_class & UDH_INDICATOR:
         found = _read_header(payload, is_addressed=is_addressed)

@@ -7,7 +7,7 @@ events. What a message means, and when its response may leave, is its owner's af
 
 from collections.abc import Hashable
 from enum import IntEnum, StrEnum, auto
-from typing import Final
+from typing import Final, final
 
 import msgspec
 
@@ -173,10 +173,14 @@ class NotNow(MasklineError):  # noqa: N818 - names a state of the connection
     """Something was asked of a connection that its state does not allow: a mistake of ours."""
 
 
-class _Request(msgspec.Struct, frozen=True):
-    command: int
-    token: Hashable
-    until: float
+@final
+class _Request:
+    __slots__ = ("command", "token", "until")
+
+    def __init__(self, command: int, token: Hashable, until: float) -> None:
+        self.command = command
+        self.token = token
+        self.until = until
 
 
 class Session:
@@ -209,9 +213,8 @@ class Session:
     def receive(self, data: bytes, *, now: float) -> list[Event]:
         """Return what these octets bring; answers that need no decision are put in line to be sent."""
         try:
-            for one in self._splitter.feed(data):
-                if self.state is _CLOSED:
-                    break
+            self._splitter.add(data)
+            while self.state is not _CLOSED and (one := self._splitter.next()) is not None:
                 self._heard_at, self._probes = now, 0
                 self._take(one)
         except BadFrame:
@@ -273,7 +276,7 @@ class Session:
 
     def _take_response(self, one: Frame) -> None:
         request = self._waiting.get(one.sequence)
-        if request is None or one.command not in {GENERIC_NACK, request.command | RESPONSE}:
+        if request is None or one.command not in (request.command | RESPONSE, GENERIC_NACK):
             return
         del self._waiting[one.sequence]
         if request.command not in _OF_CONNECTIONS:
@@ -315,7 +318,7 @@ class Session:
         if command in _OF_CONNECTIONS:
             self.state = State.UNBINDING if command is Command.UNBIND else State.BINDING
 
-    def respond(self, request: RequestCame, body: bytes = b"", *, status: int = Status.OK) -> None:
+    def respond(self, request: RequestCame, body: bytes = b"", *, status: int = 0) -> None:
         """Put the response to a request in line; nothing, where the connection is over."""
         self._put(frame(request.command | RESPONSE, request.sequence, body, status=status))
 
