@@ -79,6 +79,8 @@ class Many(Enum):
     """Rows: session, first, latest and last time of its touches."""
     UPDATE_INTERACTIONS = auto()
     """Rows: interaction, both legs, duration, time, whether the inbound leg goes on."""
+    UPDATE_OUTBOUND = auto()
+    """Rows: interaction, SID and state of the outbound leg, time."""
     INSERT_ENTRIES = auto()
     FAIL_ENTRIES = auto()
     """Rows: entry, attempts, error, when it died or None, when it is tried again or None."""
@@ -141,6 +143,7 @@ class Applier(ABC):
         self._routed: list[Row] = []
         self._touches: dict[str, tuple[float, float, float]] = {}
         self._updates: dict[str, Row] = {}
+        self._outbounds: dict[str, Row] = {}
         self._added: dict[str, Row] = {}
         self._failures: dict[str, Row] = {}
         self._settled: dict[str, Row] = {}
@@ -177,6 +180,7 @@ class Applier(ABC):
             self.write_many(Many.TOUCH_SESSIONS, touches)
             self._touches.clear()
         self._write(Many.UPDATE_INTERACTIONS, self._updates)
+        self._write(Many.UPDATE_OUTBOUND, self._outbounds)
         self._flush_entries()
         self._write(Many.INSERT_ALERTS, self._alerts)
         self._write(Many.KEEP_NOTES, self._notes)
@@ -232,7 +236,7 @@ class Applier(ABC):
         self.write_one(One.CHANGE_PARTICIPANT, participant_row(change.participant))
 
     def _recorded(self, change: InteractionRecorded) -> None:
-        if change.interaction.sid in self._updates:
+        if change.interaction.sid in self._updates or change.interaction.sid in self._outbounds:
             self.flush()
         row = None if change.is_elsewhere else routed_row(change.interaction)
         if row is None:
@@ -241,11 +245,15 @@ class Applier(ABC):
             self._routed.append(row)
 
     def _reported(self, change: InteractionUpdated) -> None:
-        inbound, outbound = change.inbound, change.outbound
-        self._updates[change.interaction_sid] = (
-            blob(change.interaction_sid),
+        sid, inbound, outbound = change.interaction_sid, change.inbound, leg_cells(change.outbound)
+        if change.is_outbound_alone:
+            self._outbounds[sid] = (blob(sid), outbound[1], outbound[2], change.at)
+            return
+        self._outbounds.pop(sid, None)  # this one says it, too
+        self._updates[sid] = (
+            blob(sid),
             *leg_cells(inbound),
-            *leg_cells(outbound),
+            *outbound,
             ABSENT if change.duration_seconds is None else change.duration_seconds,
             change.at,
             int(inbound.status not in OVER),

@@ -105,6 +105,12 @@ MANY: Final[Mapping[Many, ManyRows]] = {
         "sid, inbound_participant_sid, inbound_resource_sid, inbound_status, outbound_participant_sid,"
         " outbound_resource_sid, outbound_status, duration_seconds, date_updated, is_open_call",
     ),
+    Many.UPDATE_OUTBOUND: _many(
+        "UPDATE interactions SET outbound_resource_sid = news.outbound_resource_sid,"
+        " outbound_status = news.outbound_status, date_updated = news.date_updated FROM {rows}"
+        " WHERE interactions.sid = news.sid",
+        "sid, outbound_resource_sid, outbound_status, date_updated",
+    ),
     Many.INSERT_ENTRIES: _insert("effects", ENTRY_COLUMNS, _entry_key),
     Many.FAIL_ENTRIES: _many(
         "UPDATE effects SET attempts = news.attempts, last_error = news.last_error, date_died = news.date_died,"

@@ -91,6 +91,15 @@ UPDATE_INTERACTIONS: Final = ManyRows(
 )
 """Kind 0 is a call."""
 
+UPDATE_OUTBOUND: Final = ManyRows(
+    "UPDATE interactions SET outbound_resource_sid = news.column2, outbound_status = news.column3,"
+    " date_updated = news.column4 FROM (VALUES",
+    columns=4,
+    nullable=(1, 2),
+    tail=") AS news WHERE interactions.sid = news.column1",
+)
+"""Cheaper than `UPDATE_INTERACTIONS`, which may change what partial indexes hold."""
+
 FAIL_ENTRIES: Final = ManyRows(
     "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4,"
     " date_next = news.column5 FROM (VALUES",

@@ -202,6 +202,19 @@ def test_a_report_changes_the_interaction_that_it_is_of() -> None:
     )
 
 
+def test_a_report_of_the_outbound_leg_changes_nothing_else_but_the_length_of_the_call() -> None:
+    """So it need not be written whole."""
+    reports = (
+        report(LegStatus.ANSWERED, is_outbound=True),
+        report(LegStatus.COMPLETED, is_outbound=True, seconds=45),
+        report(LegStatus.COMPLETED, is_outbound=False),
+    )
+
+    changes = [apply_report(interaction(), one, now=NOW)[1] for one in reports]
+
+    assert [change is not None and change.is_outbound_alone for change in changes] == [True, False, False]
+
+
 def test_the_same_state_is_news_when_it_brings_the_sid() -> None:
     """`initiated` is what we assumed; the report tells which call it is."""
     done, outcomes = play(interaction(), report(LegStatus.INITIATED, is_outbound=True))

@@ -187,16 +187,25 @@ class StoreMachine(RuleBasedStateMachine):
         self._add(InteractionRecorded(msgspec.structs.replace(passed, sid=self.id_factory(SidKind.INTERACTION))))
 
     @precondition(lambda self: self.model.interactions)
-    @rule(at=TIMES, pick=PICK, inbound=st.sampled_from(LegStatus), outbound=st.sampled_from(LegStatus))
-    def update_interaction(self, at: float, pick: int, inbound: LegStatus, outbound: LegStatus) -> None:
+    @rule(
+        at=TIMES,
+        pick=PICK,
+        inbound=st.sampled_from(LegStatus),
+        outbound=st.sampled_from(LegStatus),
+        is_alone=st.booleans(),
+    )
+    def update_interaction(
+        self, at: float, pick: int, inbound: LegStatus, outbound: LegStatus, *, is_alone: bool
+    ) -> None:
         passed = self.model.interactions[self._some(self.model.interactions, pick)]
         self._add(
             InteractionUpdated(
                 interaction_sid=passed.sid,
-                inbound=msgspec.structs.replace(passed.inbound, status=inbound),
+                inbound=passed.inbound if is_alone else msgspec.structs.replace(passed.inbound, status=inbound),
                 outbound=Leg(participant_sid=passed.outbound.participant_sid, resource_sid="CAx", status=outbound),
-                duration_seconds=pick % 60,
+                duration_seconds=passed.duration_seconds if is_alone else pick % 60,
                 at=at,
+                is_outbound_alone=is_alone,
             )
         )
 

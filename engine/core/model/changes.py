@@ -188,6 +188,8 @@ class InteractionUpdated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outbound: Leg
     duration_seconds: int | None
     at: float
+    is_outbound_alone: bool = False
+    """All but state and SID of the outbound leg is as it was."""
 
 
 class InteractionErased(msgspec.Struct, frozen=True, gc=False):

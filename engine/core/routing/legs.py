@@ -124,6 +124,7 @@ def apply_report(
         outbound=moved if report.is_outbound else interaction.outbound,
         duration_seconds=interaction.duration_seconds if duration is None else duration,
         at=now,
+        is_outbound_alone=report.is_outbound and duration is None,
     )
 
 
