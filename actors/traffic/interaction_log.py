@@ -5,6 +5,7 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import islice
 from typing import Final, final
 
 import msgspec
@@ -34,6 +35,8 @@ _ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in
 _VOICE: Final = Kind.VOICE
 MOST_RECENT: Final = 10_000
 """Messages that are kept in memory so that reports about them need not read the disk."""
+_FORGOTTEN_AT_ONCE: Final = 100
+"""How many of the oldest make room for others; a dict takes long to find the first key behind those that it lost."""
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
@@ -226,7 +229,8 @@ class InteractionLog:
         self.redeliveries.add(key, pack(interaction.sid), now=now)
         if decision.is_sent_by_us:
             if len(self._recent) >= MOST_RECENT:
-                self._recent.clear()
+                for oldest in tuple(islice(self._recent, _FORGOTTEN_AT_ONCE)):
+                    del self._recent[oldest]
             self._recent[interaction.sid] = interaction
         self._commit_recording(_Routed(self, interaction, session, key, decision, answer), entries)
 

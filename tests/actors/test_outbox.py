@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 
+from actors.traffic.interaction_log import MOST_RECENT
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, OutboxMessage
 from engine.core.model.records import Kind, LegStatus, Participant, ServiceOptions, SessionStatus
@@ -144,6 +145,24 @@ async def test_the_leg_of_a_message_that_was_just_recorded_is_kept_without_a_loo
     assert kept is not None
     assert (kept.outbound.status, kept.outbound.resource_sid) == (LegStatus.DELIVERED, "SM2")
     assert at_hand(world, took(entry, decision, status=LegStatus.DELIVERED)) == []
+
+
+async def test_of_messages_kept_in_memory_only_the_oldest_make_room(world: HookedWorld) -> None:
+    """However many are on their way, the latest are at hand."""
+    world.carriers.name = "main"
+    await world.configure()
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    old = await world.text(ALICE, N1, "hello")
+    logs = [host.parts.interaction_log for host in world.hosts.values()]
+    (recent,) = (log._recent for log in logs if log._recent)
+    one = recent[old.interaction_sid]
+    recent |= {f"KI{number:032x}": one for number in range(len(recent), MOST_RECENT - 1)}
+
+    latest = [await world.text(ALICE, N1, "hello") for _ in range(3)]
+    entries = world.outbox.entries
+    counts = [len(at_hand(world, took(entries[place], decision))) for place, decision in enumerate((old, *latest))]
+
+    assert (counts, len(recent) <= MOST_RECENT) == ([0, 1, 1, 1], True)
 
 
 @pytest.mark.parametrize("why", ["callback", "failure", "refusal", "restart", "stranger"])
