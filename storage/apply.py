@@ -51,8 +51,8 @@ from engine.core.model.changes import (
 )
 from engine.core.model.records import ACTIVE
 from engine.core.routing.legs import OVER
-from storage.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
-from storage.outbox_rows import alert_row, entry_row
+from storage.codec import ABSENT, LEG_STATUS, SESSION_STATUS, Cell, blob, tagged
+from storage.outbox_rows import alert_row, entry_row, new_entry_row
 from storage.rows import (
     Row,
     account_row,
@@ -74,19 +74,27 @@ class Many(Enum):
     INSERT_PARTICIPANTS = auto()
     INSERT_BATCH_KEYS = auto()
     INSERT_ROUTED = auto()
+    """Rows: `ROUTED_COLUMNS`; there is no body."""
+    INSERT_TEXTS = auto()
+    """Rows: `ROUTED_COLUMNS`, then the body."""
     INSERT_INTERACTIONS = auto()
     TOUCH_SESSIONS = auto()
     """Rows: session, first, latest and last time of its touches."""
     UPDATE_INTERACTIONS = auto()
     """Rows: interaction, both legs, duration, time, whether the inbound leg goes on."""
     UPDATE_OUTBOUND = auto()
-    """Rows: interaction, SID and state of the outbound leg, time."""
+    """Rows: interaction, SID and state of the outbound leg, time; none is absent."""
     INSERT_ENTRIES = auto()
+    INSERT_NEW_ENTRIES = auto()
+    """Rows: `NEW_ENTRY_COLUMNS`."""
     FAIL_ENTRIES = auto()
     """Rows: entry, attempts, error, when it died or None, when it is tried again or None."""
     SETTLE_ENTRIES = auto()
     INSERT_ALERTS = auto()
     KEEP_NOTES = auto()
+    """Rows: channel, key, value, until when, account."""
+    KEEP_UNOWNED_NOTES = auto()
+    """Rows: the same without the account, as there is none."""
     DROP_NOTES = auto()
     SETTLE_ERASURES = auto()
     SAVE_ACCOUNTS = auto()
@@ -141,14 +149,17 @@ class Applier(ABC):
         self._batch_keys: list[Row] = []
         self._interactions: list[Row] = []
         self._routed: list[Row] = []
+        self._texts: list[Row] = []
         self._touches: dict[str, tuple[float, float, float]] = {}
         self._updates: dict[str, Row] = {}
         self._outbounds: dict[str, Row] = {}
         self._added: dict[str, Row] = {}
+        self._tried: dict[str, Row] = {}
         self._failures: dict[str, Row] = {}
         self._settled: dict[str, Row] = {}
         self._alerts: list[Row] = []
         self._notes: dict[tuple[str, bytes], Row] = {}
+        self._owned_notes: dict[tuple[str, bytes], Row] = {}
         self._dropped_notes: dict[tuple[str, bytes], Row] = {}
 
     @abstractmethod
@@ -174,6 +185,7 @@ class Applier(ABC):
         self._write(Many.INSERT_PARTICIPANTS, self._participants)
         self._write(Many.INSERT_BATCH_KEYS, self._batch_keys)
         self._write(Many.INSERT_ROUTED, self._routed)
+        self._write(Many.INSERT_TEXTS, self._texts)
         self._write(Many.INSERT_INTERACTIONS, self._interactions)
         if self._touches:
             touches = [(blob(sid), *times) for sid, times in self._touches.items()]
@@ -183,11 +195,13 @@ class Applier(ABC):
         self._write(Many.UPDATE_OUTBOUND, self._outbounds)
         self._flush_entries()
         self._write(Many.INSERT_ALERTS, self._alerts)
-        self._write(Many.KEEP_NOTES, self._notes)
+        self._write(Many.KEEP_UNOWNED_NOTES, self._notes)
+        self._write(Many.KEEP_NOTES, self._owned_notes)
         self._write(Many.DROP_NOTES, self._dropped_notes)
 
     def _flush_entries(self) -> None:
-        self._write(Many.INSERT_ENTRIES, self._added)
+        self._write(Many.INSERT_NEW_ENTRIES, self._added)
+        self._write(Many.INSERT_ENTRIES, self._tried)
         self._write(Many.FAIL_ENTRIES, self._failures)
         self._write(Many.SETTLE_ENTRIES, self._settled)
 
@@ -236,34 +250,45 @@ class Applier(ABC):
         self.write_one(One.CHANGE_PARTICIPANT, participant_row(change.participant))
 
     def _recorded(self, change: InteractionRecorded) -> None:
-        if change.interaction.sid in self._updates or change.interaction.sid in self._outbounds:
+        interaction = change.interaction
+        if interaction.sid in self._updates or interaction.sid in self._outbounds:
             self.flush()
-        row = None if change.is_elsewhere else routed_row(change.interaction)
+        row = None if change.is_elsewhere else routed_row(interaction)
         if row is None:
-            self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
-        else:
+            self._interactions.append(interaction_row(interaction, is_elsewhere=change.is_elsewhere))
+            return
+        body = interaction.body
+        if body is None:
             self._routed.append(row)
+        else:
+            self._texts.append((*row, body))
 
     def _reported(self, change: InteractionUpdated) -> None:
-        sid, inbound, outbound = change.interaction_sid, change.inbound, leg_cells(change.outbound)
-        if change.is_outbound_alone:
-            self._outbounds[sid] = (blob(sid), outbound[1], outbound[2], change.at)
+        sid, outbound = change.interaction_sid, change.outbound
+        resource_sid, status = outbound.resource_sid, outbound.status
+        if change.is_outbound_alone and resource_sid is not None and status is not None:
+            self._outbounds[sid] = (blob(sid), tagged(resource_sid), LEG_STATUS[status], change.at)
             return
         self._outbounds.pop(sid, None)  # this one says it, too
         self._updates[sid] = (
             blob(sid),
-            *leg_cells(inbound),
-            *outbound,
+            *leg_cells(change.inbound),
+            *leg_cells(outbound),
             ABSENT if change.duration_seconds is None else change.duration_seconds,
             change.at,
-            int(inbound.status not in OVER),
+            int(change.inbound.status not in OVER),
         )
 
     def _entry_added(self, change: EntryAdded) -> None:
-        sid = change.entry.sid
-        if sid in self._added or sid in self._failures or sid in self._settled:
+        entry = change.entry
+        sid = entry.sid
+        if sid in self._added or sid in self._tried or sid in self._failures or sid in self._settled:
             self._flush_entries()
-        self._added[sid] = entry_row(change.entry)
+        row = new_entry_row(entry)
+        if row is None:
+            self._tried[sid] = entry_row(entry)
+        else:
+            self._added[sid] = row
 
     def _entry_failed(self, change: EntryFailed) -> None:
         died = change.at if change.is_dead else None
@@ -279,9 +304,10 @@ class Applier(ABC):
         self._settled[change.entry_sid] = (blob(change.entry_sid),)
 
     def _entry_revived(self, change: EntryRevived) -> None:
-        if change.entry_sid in self._added or change.entry_sid in self._failures:
+        sid = change.entry_sid
+        if sid in self._added or sid in self._tried or sid in self._failures:
             self._flush_entries()
-        self.write_one(One.REVIVE_ENTRY, (blob(change.entry_sid),))
+        self.write_one(One.REVIVE_ENTRY, (blob(sid),))
 
     def _alert_raised(self, change: AlertRaised) -> None:
         self._alerts.append(alert_row(change.event))
@@ -291,14 +317,24 @@ class Applier(ABC):
         self.write_one(One.ERASE_ALERTS, (change.before,))
 
     def _note_kept(self, change: NoteKept) -> None:
-        channel, key, account = change.channel, change.key, change.account_sid
-        self._dropped_notes.pop((channel, key), None)
-        owner = ABSENT if account is None else blob(account)
-        self._notes[channel, key] = (channel, bytearray(key), bytearray(change.value), change.until, owner)
+        note, account = (change.channel, change.key), change.account_sid
+        self._forget_note(note)
+        row = (change.channel, bytearray(change.key), bytearray(change.value), change.until)
+        if account is None:
+            self._notes[note] = row
+        else:
+            self._owned_notes[note] = (*row, blob(account))
 
     def _note_dropped(self, change: NoteDropped) -> None:
-        self._notes.pop((change.channel, change.key), None)
-        self._dropped_notes[change.channel, change.key] = (change.channel, bytearray(change.key))
+        note = (change.channel, change.key)
+        self._forget_note(note)
+        self._dropped_notes[note] = (change.channel, bytearray(change.key))
+
+    def _forget_note(self, note: tuple[str, bytes]) -> None:
+        """Write nothing of it that the change at hand makes void."""
+        self._notes.pop(note, None)
+        self._owned_notes.pop(note, None)
+        self._dropped_notes.pop(note, None)
 
     def _notes_erased(self, change: NotesErased) -> None:
         self.flush()

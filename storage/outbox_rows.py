@@ -23,6 +23,8 @@ ENTRY_COLUMNS: Final = (
     "sid, account_sid, service_sid, session_sid, destination, date_created, attempts, last_error, date_died, date_next,"
     " duty"
 )
+NEW_ENTRY_COLUMNS: Final = "sid, account_sid, service_sid, session_sid, destination, date_created, duty"
+"""Those of an entry that has not been tried yet: `attempts` is 0, `last_error` empty, and there is no other date."""
 ALERT_COLUMNS: Final = "sid, account_sid, code, level, at, service_sid, session_sid, resource_sid, event"
 
 _CONTENT: Final[msgspec.msgpack.Decoder[OutboxContent]] = msgspec.msgpack.Decoder(OutboxContent)
@@ -47,6 +49,21 @@ def entry_row(entry: OutboxEntry) -> Row:
     )
 
 
+def new_entry_row(entry: OutboxEntry) -> Row | None:
+    """Return the row of an entry that has not been tried yet; None if it has."""
+    if entry.attempts or entry.last_error or entry.date_died is not None or entry.date_next is not None:
+        return None
+    return (
+        blob(entry.sid),
+        blob(entry.account_sid),
+        key(entry.service_sid),
+        key(entry.session_sid),
+        entry.destination,
+        entry.date_created,
+        bytearray(_ENCODER.encode(entry.content)),
+    )
+
+
 def entry_of(row: Fetched) -> OutboxEntry:
     """Return the entry of a row."""
     return OutboxEntry(
@@ -63,7 +80,7 @@ def entry_of(row: Fetched) -> OutboxEntry:
     )
 
 
-def entry_key(content: bytes, service_sid: bytes | bytearray | None, account_sid: bytes | bytearray) -> str:
+def entry_key(content: bytes | bytearray, service_sid: bytes | bytearray | None, account_sid: bytes | bytearray) -> str:
     """Return the key by which the owner of an entry is found.
 
     The owner of what it is about: an interaction's or a sender's proxy number, a service for a hang-up, an account for

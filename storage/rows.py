@@ -82,9 +82,9 @@ INTERACTION_COLUMNS: Final = (
 
 ROUTED_COLUMNS: Final = (
     "sid, session_sid, kind, proxy, inbound_participant_sid, inbound_resource_sid, inbound_status, "
-    "outbound_participant_sid, outbound_status, body, date_created, date_updated"
+    "outbound_participant_sid, outbound_status, date_created, date_updated, is_open_call"
 )
-"""The columns of a call or message as most are when they are recorded: without what only others have."""
+"""The columns of a call or message as most are when they are recorded, but for the body that messages have."""
 
 _MEDIA = msgspec.json.Decoder(tuple[str, ...])
 _OPTIONS = msgspec.json.Decoder(ServiceOptions)
@@ -332,10 +332,10 @@ def interaction_row(interaction: Interaction, *, is_elsewhere: bool) -> Row:
 
 
 def routed_row(interaction: Interaction) -> Row | None:
-    """Return the row of a call or message that was just routed, then is_open_call; None if it says more than that."""
+    """Return the row of a call or message that was just routed, without its body; None if it says more than that."""
     inbound, outbound = interaction.inbound, interaction.outbound
     caller, resource, inbound_status = inbound.participant_sid, inbound.resource_sid, inbound.status
-    partner, outbound_status, body = outbound.participant_sid, outbound.status, interaction.body
+    partner, outbound_status = outbound.participant_sid, outbound.status
     if caller is None or resource is None or partner is None or inbound_status is None or outbound_status is None:
         return None
     if interaction.media or interaction.duration_seconds is not None or outbound.resource_sid is not None:
@@ -350,7 +350,6 @@ def routed_row(interaction: Interaction) -> Row | None:
         LEG_STATUS[inbound_status],
         blob(partner),
         LEG_STATUS[outbound_status],
-        ABSENT if body is None else body,
         interaction.date_created,
         interaction.date_updated,
         int(is_open_call(interaction)),  # a bool would go through the slow adapters

@@ -1,7 +1,7 @@
 """Writes to PostgreSQL what `storage.apply` gathers, in a transaction that the caller begins and ends."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 import psycopg
 
@@ -10,6 +10,8 @@ from storage.apply import Applier, Many, One
 from storage.postgres.codec import placeholders, shard_at, tagged_cell
 from storage.postgres.statements import CHANGE_PARTICIPANT, MANY, ONE
 from storage.rows import Row
+
+_ENTRIES: Final = (Many.INSERT_ENTRIES, Many.INSERT_NEW_ENTRIES)
 
 
 def apply_group(
@@ -45,7 +47,7 @@ class PostgresApplier(Applier):
     def write_many(self, what: Many, rows: Sequence[Row]) -> None:
         """Write rows in their order."""
         statement = MANY[what]
-        shard_of = self._shard_of_entry if what is Many.INSERT_ENTRIES else shard_at
+        shard_of = self._shard_of_entry if what in _ENTRIES else shard_at
         self._connection.execute(statement.text, statement.parameters(rows, shard_of))
 
     def write_one(self, what: One, cells: Row) -> None:

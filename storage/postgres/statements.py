@@ -8,7 +8,7 @@ import msgspec
 
 from storage.apply import Many, One
 from storage.codec import Cell, proxy_at, service_at
-from storage.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS, entry_key
+from storage.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS, NEW_ENTRY_COLUMNS, entry_key
 from storage.postgres.codec import KINDS, Column, shard_at
 from storage.rows import (
     ACCOUNT_COLUMNS,
@@ -82,7 +82,8 @@ MANY: Final[Mapping[Many, ManyRows]] = {
     Many.INSERT_SESSIONS: _insert("sessions", f"{SESSION_COLUMNS}, {UNUSED}, date_activated", _service_of(1)),
     Many.INSERT_PARTICIPANTS: _insert("participants", PARTICIPANT_COLUMNS, _service_of(2)),
     Many.INSERT_BATCH_KEYS: _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at", _service_of(0)),
-    Many.INSERT_ROUTED: _insert("interactions", f"{ROUTED_COLUMNS}, is_open_call", _proxy_of),
+    Many.INSERT_ROUTED: _insert("interactions", ROUTED_COLUMNS, _proxy_of),
+    Many.INSERT_TEXTS: _insert("interactions", f"{ROUTED_COLUMNS}, body", _proxy_of),
     Many.INSERT_INTERACTIONS: _insert(
         "interactions", f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid", _proxy_of
     ),
@@ -112,6 +113,11 @@ MANY: Final[Mapping[Many, ManyRows]] = {
         "sid, outbound_resource_sid, outbound_status, date_updated",
     ),
     Many.INSERT_ENTRIES: _insert("effects", ENTRY_COLUMNS, _entry_key),
+    Many.INSERT_NEW_ENTRIES: _many(
+        "INSERT INTO effects ({columns}, attempts, last_error) SELECT {columns}, 0, '' FROM {rows}",
+        NEW_ENTRY_COLUMNS,
+        _entry_key,
+    ),
     Many.FAIL_ENTRIES: _many(
         "UPDATE effects SET attempts = news.attempts, last_error = news.last_error, date_died = news.date_died,"
         " date_next = news.date_next FROM {rows} WHERE effects.sid = news.sid",
@@ -119,6 +125,12 @@ MANY: Final[Mapping[Many, ManyRows]] = {
     ),
     Many.SETTLE_ENTRIES: _many("DELETE FROM effects USING {rows} WHERE effects.sid = news.sid", "sid"),
     Many.INSERT_ALERTS: _insert("alerts", ALERT_COLUMNS),
+    Many.KEEP_UNOWNED_NOTES: _insert(
+        "channel_notes",
+        "channel, key, value, until",
+        tail="ON CONFLICT (channel, key) DO UPDATE"
+        " SET value = excluded.value, until = excluded.until, account_sid = NULL",
+    ),
     Many.KEEP_NOTES: _upsert("channel_notes", "channel, key, value, until, account_sid", "channel, key"),
     Many.DROP_NOTES: _many(
         "DELETE FROM channel_notes USING {rows}"

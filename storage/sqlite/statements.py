@@ -9,7 +9,7 @@ from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Final
 
-from storage.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS
+from storage.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS, NEW_ENTRY_COLUMNS
 from storage.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
@@ -29,10 +29,15 @@ _CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 class ManyRows:
     """A statement with a list of rows in it, executed for any number of rows."""
 
-    def __init__(self, head: str, *, columns: int, tail: str = "", nullable: Container[int] = ()) -> None:
-        """Compose the texts: `head`, "(?, …), (?, …)", `tail`; `ABSENT` in the nullable places is NULL."""
-        marks = ("nullif(?, x'')" if place in nullable else "?" for place in range(columns))
-        row = f"({', '.join(marks)})"
+    def __init__(
+        self, head: str, *, columns: int, tail: str = "", nullable: Container[int] = (), constants: Sequence[str] = ()
+    ) -> None:
+        """Compose the texts: `head`, "(?, …), (?, …)", `tail`; `ABSENT` in the nullable places is NULL.
+
+        `constants` follow the cells of each row. What is nullable is copied, so a long text had better not be.
+        """
+        marks = ["nullif(?, x'')" if place in nullable else "?" for place in range(columns)]
+        row = f"({', '.join((*marks, *constants))})"
         self._texts = tuple((size, f"{head} {', '.join([row] * size)} {tail}") for size in _CHUNKS)
 
     def execute(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -44,10 +49,10 @@ class ManyRows:
                 start += size
 
 
-def _insert(table: str, columns: str, *, nullable: Container[int] = ()) -> ManyRows:
+def _insert(table: str, columns: str, *, tail: str = "", nullable: Container[int] = ()) -> ManyRows:
     """Compose an insert; OR FAIL spares a statement journal, since a failure rolls the transaction back anyway."""
     head = f"INSERT OR FAIL INTO {table} ({columns}) VALUES"
-    return ManyRows(head, columns=columns.count(",") + 1, nullable=nullable)
+    return ManyRows(head, columns=columns.count(",") + 1, tail=tail, nullable=nullable)
 
 
 def _upsert(table: str, columns: str) -> ManyRows:
@@ -57,6 +62,15 @@ def _upsert(table: str, columns: str) -> ManyRows:
     return ManyRows(f"INSERT INTO {table} ({columns}) VALUES", columns=len(names), tail=tail)
 
 
+def _keep_notes(columns: str) -> ManyRows:
+    """Compose an insert of notes, each in place of what is there under its key."""
+    tail = (
+        "ON CONFLICT (channel, key) DO UPDATE"
+        " SET value = excluded.value, until = excluded.until, account_sid = excluded.account_sid"
+    )
+    return _insert("channel_notes", columns, tail=tail)
+
+
 INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, fail_on_participant_conflict, date_activated")
 INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
 INSERT_INTERACTIONS: Final = _insert(
@@ -64,10 +78,16 @@ INSERT_INTERACTIONS: Final = _insert(
     f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid",
     nullable={*range(4, 13), 16, 17},  # both legs, body, media, duration; the owners
 )
-INSERT_ROUTED: Final = _insert("interactions", f"{ROUTED_COLUMNS}, is_open_call", nullable={9})  # the body
+INSERT_ROUTED: Final = _insert("interactions", ROUTED_COLUMNS)
 """A third less to bind than `INSERT_INTERACTIONS`."""
+INSERT_TEXTS: Final = _insert("interactions", f"{ROUTED_COLUMNS}, body")
 INSERT_BATCH_KEYS: Final = _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at")
 INSERT_ENTRIES: Final = _insert("effects", ENTRY_COLUMNS)
+INSERT_NEW_ENTRIES: Final = ManyRows(
+    f"INSERT OR FAIL INTO effects ({NEW_ENTRY_COLUMNS}, attempts, last_error) VALUES",
+    columns=NEW_ENTRY_COLUMNS.count(",") + 1,
+    constants=("0", "''"),
+)
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
 
 TOUCH_SESSIONS: Final = ManyRows(
@@ -95,7 +115,6 @@ UPDATE_OUTBOUND: Final = ManyRows(
     "UPDATE interactions SET outbound_resource_sid = news.column2, outbound_status = news.column3,"
     " date_updated = news.column4 FROM (VALUES",
     columns=4,
-    nullable=(1, 2),
     tail=") AS news WHERE interactions.sid = news.column1",
 )
 """Cheaper than `UPDATE_INTERACTIONS`, which may change what partial indexes hold."""
@@ -118,9 +137,8 @@ ERASE_BATCH_KEYS: Final = (
     " (SELECT service_sid, digest FROM batch_keys WHERE at < ? ORDER BY at LIMIT ?)"
 )
 
-KEEP_NOTES: Final = ManyRows(
-    "INSERT OR REPLACE INTO channel_notes (channel, key, value, until, account_sid) VALUES", columns=5, nullable={4}
-)
+KEEP_UNOWNED_NOTES: Final = _keep_notes("channel, key, value, until")
+KEEP_NOTES: Final = _keep_notes("channel, key, value, until, account_sid")
 DROP_NOTES: Final = ManyRows("DELETE FROM channel_notes WHERE (channel, key) IN (VALUES", columns=2, tail=")")
 ERASE_NOTES: Final = (
     "DELETE FROM channel_notes WHERE rowid IN (SELECT rowid FROM channel_notes WHERE until <= ? ORDER BY until LIMIT ?)"

@@ -41,7 +41,7 @@ from engine.core.model.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.model.records import ClosedReason, Kind, Leg, LegStatus, SessionStatus
+from engine.core.model.records import ClosedReason, Kind, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import active_session
@@ -192,17 +192,18 @@ class StoreMachine(RuleBasedStateMachine):
         pick=PICK,
         inbound=st.sampled_from(LegStatus),
         outbound=st.sampled_from(LegStatus),
+        resource_sid=st.sampled_from(("CAx", "0012345", None)),
         is_alone=st.booleans(),
     )
-    def update_interaction(
-        self, at: float, pick: int, inbound: LegStatus, outbound: LegStatus, *, is_alone: bool
+    def update_interaction(  # noqa: PLR0917 - Hypothesis calls it
+        self, at: float, pick: int, inbound: LegStatus, outbound: LegStatus, resource_sid: str | None, *, is_alone: bool
     ) -> None:
         passed = self.model.interactions[self._some(self.model.interactions, pick)]
         self._add(
             InteractionUpdated(
                 interaction_sid=passed.sid,
                 inbound=passed.inbound if is_alone else msgspec.structs.replace(passed.inbound, status=inbound),
-                outbound=Leg(participant_sid=passed.outbound.participant_sid, resource_sid="CAx", status=outbound),
+                outbound=msgspec.structs.replace(passed.outbound, resource_sid=resource_sid, status=outbound),
                 duration_seconds=passed.duration_seconds if is_alone else pick % 60,
                 at=at,
                 is_outbound_alone=is_alone,

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.control.notes import NOTES_ERASED_AT_ONCE, erase_expired_notes
@@ -156,6 +157,21 @@ async def test_notes_go_with_their_account(store: AnyStore) -> None:
     await store.write([AccountErased(ACCOUNT_SID)])
 
     assert [await store.note(CHANNEL, key(number)) is None for number, _ in notes] == [True, False, False]
+
+
+async def test_the_last_owner_of_a_note_is_whose_it_is(store: AnyStore) -> None:
+    """Whether the one before is written with it or long since."""
+    owners = [(1, ACCOUNT_SID, None), (2, None, ACCOUNT_SID)]
+    first = [NoteKept(CHANNEL, key(number), b"", START + 60, owner) for number, owner, _ in owners]
+    last = [NoteKept(CHANNEL, key(number), b"", START + 60, owner) for number, _, owner in owners]
+    again = [msgspec.structs.replace(one, key=b"again" + one.key) for one in (*first, *last)]
+
+    await store.write(first)
+    await store.write([*last, *again])
+    await store.write([AccountErased(ACCOUNT_SID)])
+
+    kept = [await store.note(CHANNEL, one.key) is not None for one in (*last, *again[:2])]
+    assert kept == [True, False, True, False]
 
 
 async def test_notes_survive_a_kill(tmp_path: Path) -> None:

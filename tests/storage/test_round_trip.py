@@ -115,17 +115,17 @@ def test_an_interaction_whose_session_is_elsewhere_comes_back_by_itself(interact
 
 @given(INTERACTIONS)
 def test_a_row_of_what_was_just_routed_says_all_there_is(interaction: Interaction) -> None:
-    """The same as the whole row; what has more to say has no such row."""
+    """The same as the whole row, but for the body; what has more to say has no such row."""
     row = rows.routed_row(interaction)
 
     whole = rows.interaction_row(interaction, is_elsewhere=False)
     cells = dict(zip(f"{rows.INTERACTION_COLUMNS}, is_open_call".split(", "), whole, strict=False))
+    del cells["body"]
     others = [cells.pop(name) for name in ("outbound_resource_sid", "media", "duration_seconds")]
     is_plain = all(other == ABSENT for other in others)
-    needed = [cell for name, cell in cells.items() if name != "body"]
-    assert (row is not None) is (is_plain and ABSENT not in needed)
+    assert (row is not None) is (is_plain and ABSENT not in cells.values())
     if row is not None:
-        assert dict(zip(f"{rows.ROUTED_COLUMNS}, is_open_call".split(", "), row, strict=True)) == cells
+        assert dict(zip(rows.ROUTED_COLUMNS.split(", "), row, strict=True)) == cells
 
 
 @given(ENTRIES)
@@ -135,6 +135,18 @@ def test_an_entry_comes_back(entry: OutboxEntry) -> None:
 
     assert outbox_rows.entry_of(row) == entry
     assert row[4] == entry.destination
+
+
+@given(ENTRIES)
+def test_a_row_of_a_new_entry_says_all_there_is(entry: OutboxEntry) -> None:
+    """The same as the whole row; what has been tried has no such row."""
+    row = outbox_rows.new_entry_row(entry)
+
+    cells = dict(zip(outbox_rows.ENTRY_COLUMNS.split(", "), outbox_rows.entry_row(entry), strict=True))
+    others = [cells.pop(name) for name in ("attempts", "last_error", "date_died", "date_next")]
+    assert (row is not None) is (others == [0, "", None, None])
+    if row is not None:
+        assert dict(zip(outbox_rows.NEW_ENTRY_COLUMNS.split(", "), row, strict=True)) == cells
 
 
 @given(EVENTS)
