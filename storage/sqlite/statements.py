@@ -90,15 +90,38 @@ INSERT_NEW_ENTRIES: Final = ManyRows(
 )
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
 
-TOUCH_SESSIONS: Final = ManyRows(
-    "UPDATE sessions SET status = 1, date_started = coalesce(date_started, touch.column2),"
-    " date_last_interaction = max(coalesce(date_last_interaction, touch.column3), touch.column3),"
-    " idle_since = max(idle_since, touch.column3), date_updated = touch.column4"
-    " FROM (VALUES",
-    columns=4,
-    tail=") AS touch WHERE sessions.sid = touch.column1 AND sessions.status <> 2",
+TOUCH_SESSIONS: Final = ManyRows("INSERT INTO touches VALUES", columns=4)
+UPDATE_OUTBOUND: Final = ManyRows("INSERT INTO outbound_reports VALUES", columns=4)
+"""Cheaper than `UPDATE_INTERACTIONS`, which may change what partial indexes hold."""
+
+
+def _row_by_row(view: str, columns: str, change: str) -> tuple[str, str]:
+    """Compose a view of no rows, and what is done for each row that is inserted there."""
+    nothing = ", ".join(f"NULL AS {name}" for name in columns.split(", "))
+    return (
+        f"CREATE TEMP VIEW {view} AS SELECT {nothing}",
+        f"CREATE TEMP TRIGGER {view}_come INSTEAD OF INSERT ON {view} BEGIN {change}; END",
+    )
+
+
+ROW_BY_ROW: Final = (
+    # 1 is in-progress, 2 closed
+    *_row_by_row(
+        "touches",
+        "sid, first_at, latest_at, last_at",
+        "UPDATE sessions SET status = 1, date_started = coalesce(date_started, NEW.first_at),"
+        " date_last_interaction = max(coalesce(date_last_interaction, NEW.latest_at), NEW.latest_at),"
+        " idle_since = max(idle_since, NEW.latest_at), date_updated = NEW.last_at"
+        " WHERE sid = NEW.sid AND status <> 2",
+    ),
+    *_row_by_row(
+        "outbound_reports",
+        "sid, resource_sid, status, at",
+        "UPDATE interactions SET outbound_resource_sid = NEW.resource_sid, outbound_status = NEW.status,"
+        " date_updated = NEW.at WHERE sid = NEW.sid",
+    ),
 )
-"""1 is in-progress, 2 closed."""
+"""Of the connection that writes: a third cheaper than UPDATE … FROM, which first copies all rows that it changes."""
 
 UPDATE_INTERACTIONS: Final = ManyRows(
     "UPDATE interactions SET inbound_participant_sid = news.column2, inbound_resource_sid = news.column3,"
@@ -110,14 +133,6 @@ UPDATE_INTERACTIONS: Final = ManyRows(
     tail=") AS news WHERE interactions.sid = news.column1",
 )
 """Kind 0 is a call."""
-
-UPDATE_OUTBOUND: Final = ManyRows(
-    "UPDATE interactions SET outbound_resource_sid = news.column2, outbound_status = news.column3,"
-    " date_updated = news.column4 FROM (VALUES",
-    columns=4,
-    tail=") AS news WHERE interactions.sid = news.column1",
-)
-"""Cheaper than `UPDATE_INTERACTIONS`, which may change what partial indexes hold."""
 
 FAIL_ENTRIES: Final = ManyRows(
     "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4,"

@@ -11,6 +11,7 @@ from storage.sqlite.apply import SqliteApplier
 from storage.sqlite.errors import away_now, is_disk_failure, moved_away, unavailable
 from storage.sqlite.mover import LogMover
 from storage.sqlite.placed import Placed
+from storage.sqlite.statements import ROW_BY_ROW
 
 _PROBE_BYTES = 65_536
 _EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -20,7 +21,9 @@ class SqliteTransaction:
     """`storage.writer.Transaction` on one connection."""
 
     def __init__(self, connection: sqlite3.Connection, mover: LogMover, *, placed: Placed) -> None:
-        """Take over a connection and who moves its log."""
+        """Take over a connection to a file with all tables, and who moves its log."""
+        for statement in ROW_BY_ROW:
+            connection.execute(statement)
         self._connection = connection
         self._mover = mover
         self._placed = placed
