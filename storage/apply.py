@@ -332,9 +332,9 @@ class Applier(ABC):
 
     def _forget_note(self, note: tuple[str, bytes]) -> None:
         """Write nothing of it that the change at hand makes void."""
-        self._notes.pop(note, None)
-        self._owned_notes.pop(note, None)
-        self._dropped_notes.pop(note, None)
+        for notes in (self._notes, self._owned_notes, self._dropped_notes):
+            if notes:
+                notes.pop(note, None)
 
     def _notes_erased(self, change: NotesErased) -> None:
         self.flush()

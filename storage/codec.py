@@ -75,6 +75,12 @@ def blob(sid: str) -> bytearray:
     return _from_hex(sid[2:])
 
 
+@lru_cache(maxsize=_SHARED_OWNERS)
+def owner(sid: str) -> bytearray:
+    """Return the same for a service or an account: one cell for all its rows, which nobody may change."""
+    return blob(sid)
+
+
 def key(sid: str | None) -> bytearray | None:
     """Return the same of a SID that may be missing."""
     return None if sid is None else blob(sid)
@@ -119,6 +125,12 @@ def address_cell(address: Address) -> int | str:
         and len(digits) <= _MAX_E164_DIGITS
     )
     return int(digits) if is_e164 else address
+
+
+@lru_cache(maxsize=_SHARED_NUMBERS)
+def proxy_cell(address: Address) -> int | str:
+    """Return the cell of a proxy number, likewise for all that show it."""
+    return address_cell(address)
 
 
 def address_at(cell: int | str) -> Address:

@@ -16,7 +16,7 @@ from engine.core.model.outbox import (
 )
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, unpack
-from storage.codec import LEVEL, account_at, blob, key, service_at, tagged
+from storage.codec import LEVEL, account_at, blob, key, owner, service_at, tagged
 from storage.rows import Fetched, Row
 
 ENTRY_COLUMNS: Final = (
@@ -53,10 +53,11 @@ def new_entry_row(entry: OutboxEntry) -> Row | None:
     """Return the row of an entry that has not been tried yet; None if it has."""
     if entry.attempts or entry.last_error or entry.date_died is not None or entry.date_next is not None:
         return None
+    service_sid = entry.service_sid
     return (
         blob(entry.sid),
-        blob(entry.account_sid),
-        key(entry.service_sid),
+        owner(entry.account_sid),
+        None if service_sid is None else owner(service_sid),
         key(entry.session_sid),
         entry.destination,
         entry.date_created,

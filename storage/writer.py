@@ -199,13 +199,17 @@ class GroupWriter:
     def _next_group(self) -> list[Changeset]:
         group: list[Changeset] = []
         self._group = group
+        waiting = self._queue
         with contextlib.suppress(IndexError):
             while len(group) < MAX_GROUP:
-                if _is_alone(self._queue[0][0]):
-                    if not group:
-                        group.append(self._queue.popleft())
+                changeset = waiting.popleft()
+                if _is_alone(changeset[0]):
+                    if group:
+                        waiting.appendleft(changeset)
+                    else:
+                        group.append(changeset)
                     break
-                group.append(self._queue.popleft())
+                group.append(changeset)
         return group
 
     def _rest(self) -> None:
@@ -217,7 +221,9 @@ class GroupWriter:
         self._is_idle = False
 
     def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
-        changes = sum(len(changeset) for changeset, _, _ in group)
+        changes = 0
+        for changeset, _, _ in group:
+            changes += len(changeset)
         began, self._sync_seconds = time.monotonic(), 0.0
         errors = self._commit(group) if changes else [None] * len(group)
         spent = (time.monotonic() - began, self._sync_seconds)
