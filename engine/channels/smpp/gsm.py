@@ -28,6 +28,11 @@ _UNKNOWN: Final = "\ufffd"
 _SEPTETS: Final = {ord(character): septet for septet, character in enumerate(_TABLE) if septet != ESCAPE} | {
     ord(character): bytes([ESCAPE, septet]) for septet, character in _EXTENSION.items()
 }
+_NO_SEPTET: Final = 0xFF
+_OF_ASCII: Final = bytes(
+    [septet if isinstance(septet := _SEPTETS.get(octet), int) else _NO_SEPTET for octet in range(256)]
+)
+"""Of each character of ASCII, its septet where it is a single one: most texts have no others, and then need no dict."""
 _CHARACTERS: Final = _TABLE.replace("\x1b", _UNKNOWN) + _UNKNOWN * (256 - len(_TABLE))
 """Of each octet, where none is an escape."""
 
@@ -53,6 +58,10 @@ def decode_gsm(octets: bytes) -> str:
 
 def encode_gsm(text: str) -> bytes | None:
     """Return the septets of a text, one an octet; None where a character is not in the alphabet."""
+    if text.isascii():
+        septets = text.encode("ascii").translate(_OF_ASCII)
+        if _NO_SEPTET not in septets:
+            return septets
     try:
         return charmap_encode(text, "strict", _SEPTETS)[0]
     except UnicodeEncodeError:

@@ -58,6 +58,14 @@ def test_septets_are_packed_as_on_the_air() -> None:
     assert unpack_septets(packed, 10) == b"hellohello"
 
 
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=160))
+def test_ascii_is_written_in_gsm_as_in_company(text: str) -> None:
+    """It is gone through at once where nothing else stands in a text."""
+    alone, together = encode_gsm(text), encode_gsm(text + "é")
+
+    assert together == (None if alone is None else alone + b"\x05")
+
+
 @given(st.binary(max_size=160).map(lambda octets: bytes(octet & 0x7F for octet in octets)), st.integers(0, 6))
 def test_packing_is_undone_by_unpacking(septets: bytes, skipped: int) -> None:
     """Behind any padding."""
