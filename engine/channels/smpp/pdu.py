@@ -333,7 +333,12 @@ def write_data(message: ShortMessage) -> bytes:
 
 def read_message_id(body: bytes) -> str:
     """Read the id in the response to a submit_sm or data_sm; empty where its sender has none, or sent no body."""
-    return _Reader(body).text("message_id") if body else ""
+    if not body:
+        return ""
+    try:
+        return body[: _end_of_text(body, 0)].decode("latin-1")
+    except IndexError:
+        raise BadBody(Status.BAD_COMMAND_LENGTH, "message_id") from None
 
 
 def write_message_id(message_id: str) -> bytes:

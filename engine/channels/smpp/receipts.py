@@ -65,6 +65,8 @@ def word_of(status: LegStatus) -> str | None:
 def form_of(message_id: str) -> str:
     """Return the form under which an id is kept: case folded, a number without leading zeros."""
     folded = message_id.strip().lower()
+    if not folded.startswith("0"):
+        return folded
     return folded.lstrip("0") or "0" if _HEX(folded) or _DECIMAL(folded) else folded
 
 
@@ -82,15 +84,15 @@ def forms_of(message_id: str) -> frozenset[str]:
     return frozenset(forms)
 
 
-_KIND = 0x3C
+_KIND: Final = 0x3C
 _READS_LIKE_ONE = re.compile(rb"\s*id\s*:.*\bstat\s*:", re.IGNORECASE | re.DOTALL).match
 _RECEIPTS: Final = frozenset({0x04, 0x08, 0x10, 0x20})
 _NETWORK_CODE_BYTES = 3
 _QUOTED_MESSAGE = re.compile(r"text\s*:", re.IGNORECASE)
 _KEY = r"(?:(?<!\S)id|sub|dlvrd|submit[ _]date|done[ _]date|stat|err)\s*:"
 _FIELDS = re.compile(rf"((?<!\S)id|stat|err)\s*:\s*(.*?)\s*(?={_KEY}|$)", re.IGNORECASE | re.DOTALL).findall
-_DECIMAL = re.compile(r"[0-9]{1,20}").fullmatch
-_HEX = re.compile(r"[0-9a-f]{1,16}").fullmatch
+_DECIMAL: Final = re.compile(r"[0-9]{1,20}").fullmatch
+_HEX: Final = re.compile(r"[0-9a-f]{1,16}").fullmatch
 _STATES: Final = {
     1: "ENROUTE",
     2: "DELIVRD",
