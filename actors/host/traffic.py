@@ -41,7 +41,7 @@ class HostTraffic:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
-        owner = self._owner_elsewhere(event.proxy)
+        owner = None if self._node is None else self._owner_elsewhere(event.proxy)
         if self._node is None or owner is None:
             self.receive_here(event, answer)
         else:

@@ -107,11 +107,11 @@ class HostContext(msgspec.Struct, frozen=True):
             if problem is None:
                 self.egress.outbox.add(entries)
 
-        self.store.commit((*changes, *(EntryAdded(entry) for entry in entries)), done, late)
+        self.store.commit((*changes, *map(EntryAdded, entries)), done, late)
 
     async def write(self, changes: Sequence[Change], entries: Sequence[OutboxEntry] = ()) -> None:
         """Commit and wait, as `commit`; raises StoreUnavailable."""
-        await self.store.write((*changes, *(EntryAdded(entry) for entry in entries)))
+        await self.store.write((*changes, *map(EntryAdded, entries)))
         if entries:
             self.egress.outbox.add(entries)
 
