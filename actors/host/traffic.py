@@ -1,13 +1,10 @@
 """The data plane of one host: what arrives is handed to its number's actor, here or on another host."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-import msgspec
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from actors.host.parts import HostParts
-from engine.at_once import AtOnce
-from engine.core.model.errors import StoreUnavailable
+from actors.host.reports import AnswerReport, Reports, send_elsewhere
 from engine.core.model.records import Address
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, STORE_DOWN, resolve, resolve_all
@@ -37,7 +34,7 @@ class HostTraffic:
         self._accounts = parts.accounts
         self._route_cache = parts.route_cache
         self._node = parts.node
-        self._at_once = AtOnce()
+        self._reports = Reports(parts, counted=self._counted, take_here=self.report_here)
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
@@ -134,53 +131,27 @@ class HostTraffic:
         """Call `done` when nothing that was received or reported before this waits for its commit any more."""
         self._context.store.commit((), lambda _: done())
 
-    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def report(self, report: LegReport, answer: AnswerReport) -> None:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
         if not self.is_open:
             answer(None)
             return
         if self.report_at_hand(report, answer):
             return
-        answer = self._sure(answer, None)
-        number = None if report.proxy is None else self._registry.number_at(report.proxy)
-        proxy = None if number is None else number.address
-        if proxy != report.proxy:
-            report = msgspec.structs.replace(report, proxy=proxy)
-        self._at_once.run(self._report(report, answer), lambda: answer(None))
+        self._reports.take(report, self._sure(answer, None))
 
-    def report_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+    def report_at_hand(self, report: LegReport, answer: AnswerReport) -> bool:
         """Take a leg's state as `report` does, where that needs no reading; tells whether it does."""
         interaction = self._recorded.at_hand(report) if self.is_open else None
         if interaction is None:
             return False
         return self._log.take_at_hand(report, interaction, self._counted(self._sure(answer, None)))
 
-    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def report_here(self, report: LegReport, answer: AnswerReport) -> None:
         """Take the state of a leg that this host knows, or that no host does."""
-        answer = self._sure(answer, None)
-        self._at_once.run(self._report_here(report, answer), lambda: answer(None))
+        self._reports.take_here(report, self._sure(answer, None))
 
-    async def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
-        try:
-            found = None if self._node is None or report.is_vague else await self._recorded.about(report)
-            owner = None if self._node is None or found is None else self._node.place(found.proxy)
-            is_here = self._node is None or owner == self._node.me
-            named = () if is_here or not report.is_vague else await self._recorded.named(report)
-        except StoreUnavailable:  # the interaction of the leg cannot be read
-            answer(None)
-            return
-        if self._node is None or is_here:
-            await self._report_here(report, answer)
-        else:
-            self._node.forwarder.report(report, named, answer, self.report_here, owner=owner)
-
-    async def _report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
-        try:
-            await self._recorded.report(report, self._counted(answer))
-        except StoreUnavailable:
-            answer(None)
-
-    def _counted(self, answer: Callable[[ReportOutcome | None], None]) -> Callable[[ReportOutcome | None], None]:
+    def _counted(self, answer: AnswerReport) -> AnswerReport:
         def counted(outcome: ReportOutcome | None) -> None:
             if outcome is not None:
                 self._context.observer.reported(outcome)
@@ -188,9 +159,9 @@ class HostTraffic:
 
         return counted
 
-    async def finish(self) -> None:
+    def finish(self) -> Awaitable[None]:
         """Give up the reports that wait for what they are about; platforms retry."""
-        await self._at_once.finish()
+        return self._reports.finish()
 
     def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
         """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""
@@ -210,6 +181,6 @@ class HostTraffic:
         number = self._registry.number_at(proxy)
         return None if number is None else number.account_sid
 
-    async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
+    def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> Coroutine[Any, Any, RemoteSend]:
         """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
-        return RemoteSend() if self._node is None else await self._node.send_elsewhere(channel, sender, key, message)
+        return send_elsewhere(self._node, key, message, channel=channel, sender=sender)

@@ -14,15 +14,15 @@ from engine.channels.base import (
     BeginsToSend,
     EndsCalls,
     OutHangUp,
-    OutMessage,
     OutReceipt,
     SendsMessages,
     Sent,
     TakesReceipts,
 )
+from engine.channels.sending import ReportAtHand, Sending, leg_of, sent_leg, to_send
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt, ToCarrier
-from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
+from engine.core.model.records import Address, DebuggerEvent, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
 from engine.core.routing.traffic import LegReport, ReportOutcome
@@ -36,9 +36,6 @@ ANY_NUMBER = "*"
 
 Report = Callable[[LegReport, Callable[[ReportOutcome | None], None]], None]
 """Where legs are reported: `DataPlane.report`."""
-
-ReportAtHand = Callable[[LegReport, Callable[[ReportOutcome | None], None]], bool]
-"""Where they are first: `EgressPlane.report_at_hand`."""
 
 
 class CarrierMisconfigured(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -114,7 +111,7 @@ class CarrierClients:
         self._begins = {name: sender.begin for name, sender in senders.items() if isinstance(sender, BeginsToSend)}
         self._pause_seconds = pause_seconds
         self._report = report
-        self.report_at_hand = report_at_hand
+        self._report_at_hand = report_at_hand
         self._observer = observer
         self._clock = clock
         self._sure_clock = sure_clock
@@ -146,36 +143,38 @@ class CarrierClients:
         status = LegStatus.DELIVERY_UNKNOWN if delivery.may_be_taken else LegStatus.FAILED
         if delivery.error == OVERDUE:
             status = LegStatus.UNDELIVERED
-        await self.reported(_leg(entry, content, status, problem=delivery.error))
+        await self.reported(leg_of(entry, content, status, problem=delivery.error))
 
     async def _send(self, entry: OutboxEntry, content: OutboxMessage, sender: SendsMessages) -> Delivery:
         if content.valid_until is not None and content.valid_until <= self._sure_clock():
             return Delivery(error=OVERDUE)
-        return await self.told(entry, content, await sender.send(_to_send(entry, content)))
+        return await self.told(entry, content, partial(sender.send, to_send(entry, content)))
 
-    async def told(self, entry: OutboxEntry, content: OutboxMessage, sent: Sent) -> Delivery:
-        """Report the leg of a message that was sent."""
+    async def told(self, entry: OutboxEntry, content: OutboxMessage, sending: Rest[Sent]) -> Delivery:
+        """Await a try, or what is left of it, then report the leg."""
+        sent = await sending()
         if not sent.is_done:
             return sent
-        report = _sent_leg(entry, content, sent)
+        report = sent_leg(entry, content, sent)
         taken = _Taken()
-        if self.report_at_hand(report, taken.set) and await taken.outcome is not None:
+        if self._report_at_hand(report, taken.set) and await taken.outcome is not None:
             return SETTLED
-        await self.reported(report)
-        return DELIVERED
+        return await self.reported(report)
 
     def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
         """Begin to send a message, where its carrier needs no task for that."""
         begin = self._begins.get(content.carrier)
-        return begin is not None and begin(_to_send(entry, content), _Sending(self, entry, content, ending))
+        return begin is not None and begin(
+            to_send(entry, content), Sending(entry, content, ending, self._report_at_hand, self)
+        )
 
-    async def reported(self, report: LegReport) -> None:
+    async def reported(self, report: LegReport) -> Delivery:
         """Report until it is taken: while the store is down the message must not count as unsent."""
         while True:
             taken = _Taken()
             self._report(report, taken.set)
             if await taken.outcome is not None:
-                return
+                return DELIVERED
             await asyncio.sleep(self._pause_seconds)
 
     def _notify(
@@ -193,84 +192,3 @@ class CarrierClients:
                 webhook=delivery.trace,
             )
         )
-
-
-class _Sending:
-    """A message that is sent without a task; implements `Ending`."""
-
-    __slots__ = ("_clients", "_content", "_ending", "_entry", "_report")
-
-    def __init__(
-        self, clients: CarrierClients, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]
-    ) -> None:
-        self._clients = clients
-        self._entry = entry
-        self._content = content
-        self._ending = ending
-
-    def ended(self, sent: Sent) -> None:
-        """Report the leg, as `CarrierClients` does in a task."""
-        if not sent.is_done:
-            self._ending.ended(sent)
-            return
-        self._report = _sent_leg(self._entry, self._content, sent)
-        if not self._clients.report_at_hand(self._report, self._reported):
-            self._ending.goes_on(self._report_read)
-
-    def goes_on(self, rest: Rest[Sent]) -> None:
-        """Leave it to a task."""
-        self._ending.goes_on(partial(self._go_on, rest))
-
-    def _reported(self, outcome: ReportOutcome | None) -> None:
-        if outcome is None:
-            self._ending.goes_on(self._report_read)
-        else:
-            self._ending.ended(SETTLED)
-
-    async def _report_read(self) -> Delivery:
-        await self._clients.reported(self._report)
-        return DELIVERED
-
-    async def _go_on(self, rest: Rest[Sent]) -> Delivery:
-        return await self._clients.told(self._entry, self._content, await rest())
-
-
-def _to_send(entry: OutboxEntry, content: OutboxMessage) -> OutMessage:
-    return OutMessage(
-        key=entry.sid,
-        account_sid=entry.account_sid,
-        interaction_sid=content.interaction_sid,
-        sender=content.sender,
-        to=content.to,
-        body=content.body,
-        media=content.media,
-        raw=content.raw,
-        valid_until=content.valid_until,
-    )
-
-
-def _sent_leg(entry: OutboxEntry, content: OutboxMessage, sent: Sent) -> LegReport:
-    """Return what is reported of a message that was sent: a crash behind its commit must not send it again."""
-    status = sent.status or LegStatus.DELIVERY_UNKNOWN
-    return _leg(entry, content, status, resource_sid=sent.resource_sid, entry_sid=entry.sid)
-
-
-def _leg(
-    entry: OutboxEntry,
-    content: OutboxMessage,
-    status: LegStatus,
-    *,
-    resource_sid: str = "",
-    problem: str = "",
-    entry_sid: str | None = None,
-) -> LegReport:
-    return LegReport(
-        kind=Kind.MESSAGE,
-        account_sid=entry.account_sid,
-        interaction_sid=content.interaction_sid,
-        is_outbound=True,
-        resource_sid=resource_sid,
-        status=status,
-        problem=problem,
-        entry_sid=entry_sid,
-    )

@@ -58,6 +58,11 @@ Rest = Callable[[], Awaitable[Told]]
 """What is left of a try once it has to wait: a task awaits it."""
 
 
+async def known(delivery: Told) -> Told:
+    """Return how a try ended that has."""
+    return delivery
+
+
 async def raised(problem: Exception) -> NoReturn:
     """Raise a problem where a try is awaited."""
     raise problem

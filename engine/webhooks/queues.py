@@ -7,15 +7,16 @@ however commits and reads overlap; what is known is passed over.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.outbound.delivery import Delivery, Rest
+from engine.webhooks.turns import Turns
 
 _log = logging.getLogger("maskline.egress")
 
-Work = Callable[[OutboxEntry, Rest[Delivery] | None], Awaitable[None]]
+Work = Callable[[OutboxEntry, Rest[Delivery] | None], Coroutine[Any, Any, None]]
 """Delivers an entry, tries included, of which the first may have begun; never raises but when it is cancelled."""
 
 Begin = Callable[[OutboxEntry], bool]
@@ -25,7 +26,9 @@ Begin = Callable[[OutboxEntry], bool]
 class EntryReader(Protocol):
     """The part of the store that queues read."""
 
-    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+    def pending_entries(
+        self, queue: QueueKey, *, after: str | None, limit: int
+    ) -> Coroutine[Any, Any, tuple[OutboxEntry, ...]]:
         """Read pending entries of a queue, oldest first."""
 
 
@@ -40,10 +43,15 @@ class EntryQueue:
         window: Callable[[], int],
         begin: Begin,
         work: Work,
+        turns: Turns,
         pause_seconds: float,
     ) -> None:
-        """Hold about `window()` entries (asked anew each time, twice as many at most); each is begun or worked on."""
-        self._key = key
+        """Hold about `window()` entries (asked anew each time, twice as many at most); each is begun or worked on.
+
+        Those who begin and work take `turns`.
+        """
+        self.key = key
+        self.turns = turns
         self._store = store
         self._window = window
         self._begin = begin
@@ -53,7 +61,10 @@ class EntryQueue:
         self._landed_while_reading: list[str] = []
         self._lanes: dict[str, deque[OutboxEntry]] = {}
         self._workers: set[asyncio.Task[None]] = set()
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[tuple[OutboxEntry, ...]] | asyncio.Handle | None = None
+        """What reads from the store, or waits to do so."""
+        self._asked = 0
+        """How many entries are read."""
         self._is_behind = False
         self._is_open = True
 
@@ -69,7 +80,7 @@ class EntryQueue:
 
     @property
     def lanes(self) -> set[asyncio.Task[None]]:
-        """The tasks that work on a lane each."""
+        """The tasks that work on an entry each."""
         return self._workers
 
     def offer(self, entry: OutboxEntry) -> None:
@@ -102,19 +113,31 @@ class EntryQueue:
 
     def _refill(self) -> None:
         if self._is_behind and self._is_open and self._reading is None and len(self._known) <= self._window() // 2:
-            self._reading = asyncio.create_task(self._read(), name="outbox-window")
+            self._reading = asyncio.get_running_loop().call_soon(
+                self._ask
+            )  # once it is known how many queues there are
 
-    async def _read(self) -> None:
+    def _ask(self) -> None:
         self._is_behind = False
-        limit = self._window() + len(self._known)
-        entries: tuple[OutboxEntry, ...] = ()
-        try:
-            entries = await self._store.pending_entries(self._key, after=None, limit=limit)
-        except Exception:  # noqa: BLE001 - around the queue's loop: it must go on
-            _log.exception("the outbox could not be read; it is tried again")
-            self._is_behind = True
-            await asyncio.sleep(self._pause_seconds)
-        self._is_behind = self._is_behind or len(entries) == limit
+        self._asked = self._window() + len(self._known)
+        reading = asyncio.create_task(self._store.pending_entries(self.key, after=None, limit=self._asked))
+        self._reading = reading
+        reading.add_done_callback(self._read)
+
+    def _read(self, reading: "asyncio.Task[tuple[OutboxEntry, ...]]") -> None:
+        if not self._is_open or reading.cancelled():
+            return
+        problem = reading.exception()
+        if problem is None:
+            self._take_all(reading.result())
+            return
+        _log.error("the outbox could not be read; it is tried again", exc_info=problem)
+        self._is_behind = True
+        self._reading = asyncio.get_running_loop().call_later(self._pause_seconds, self._take_all, ())
+
+    def _take_all(self, entries: tuple[OutboxEntry, ...]) -> None:
+        """Take what was read."""
+        self._is_behind = self._is_behind or len(entries) == self._asked
         for entry in entries:
             if entry.sid not in self._known:
                 self._take(entry)
@@ -150,17 +173,13 @@ class EntryQueue:
         return self._work_on(entry.lane, rest)
 
     def _work_on(self, name: str, rest: Rest[Delivery] | None) -> "asyncio.Task[None]":
-        worker = asyncio.create_task(self._run(name, rest), name="outbox-lane")
+        worker = asyncio.create_task(self._work(self._lanes[name][0], rest), name="outbox-lane")
         self._workers.add(worker)
-        worker.add_done_callback(self._workers.discard)
+        worker.add_done_callback(lambda worker: self._worked(name, worker))
         return worker
 
-    async def _run(self, name: str, rest: Rest[Delivery] | None) -> None:
-        lane = self._lanes[name]
-        while lane and (self._is_open or rest is not None):
-            await self._work(lane[0], rest)
-            rest = None
-            lane.popleft()
-            if lane and self._is_open and self._begin(lane[0]):
-                return
-        del self._lanes[name]
+    def _worked(self, name: str, worker: "asyncio.Task[None]") -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled():
+            self._lanes[name].popleft()
+            self.go_on(name)

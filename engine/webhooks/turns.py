@@ -4,10 +4,8 @@
 does, and who waits need be no task.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Self
 
 
 class Turns:
@@ -41,23 +39,3 @@ class Turns:
                 self._waiting.popleft()()
         finally:
             self._is_calling = False
-
-    async def __aenter__(self) -> Self:
-        if not self.take():
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-            def come() -> None:
-                if not turn.done() and self.take():
-                    turn.set_result(None)
-
-            self.wait(come)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.give_back()
-                raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.give_back()

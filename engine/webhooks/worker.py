@@ -10,14 +10,12 @@ import contextlib
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Final, Protocol, get_args
+from typing import Protocol
 
 from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
 from engine.core.model.outbox import (
     OutboxCallback,
-    OutboxContent,
     OutboxEntry,
     OutboxHangUp,
     OutboxMessage,
@@ -27,13 +25,14 @@ from engine.core.model.outbox import (
 )
 from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import mask_text
-from engine.core.ports.observing import DeliveryEnd, EgressObserver, OutboxKind
+from engine.core.ports.observing import DeliveryEnd, EgressObserver
 from engine.core.ports.operations import Clock
 from engine.core.ports.store import Lease
 from engine.formats.signatures import signed_url
 from engine.outbound.client import Client
-from engine.outbound.delivery import Delivery, Draw, Ending, Rest, raised, wait_before
+from engine.outbound.delivery import Delivery, Draw, Rest, wait_before
 from engine.outbound.settings import EgressSettings
+from engine.webhooks.begun_tries import BeginsTries, BegunTries, kind_of
 from engine.webhooks.delivery_log import DeliveryLog, Writer
 from engine.webhooks.hooks import Tokens
 from engine.webhooks.queues import EntryQueue, EntryReader
@@ -56,14 +55,11 @@ class OutboxStore(EntryReader, Writer, Protocol):
         """Name the queues that have pending entries."""
 
 
-class CarrierSender(Protocol):
+class CarrierSender(BeginsTries, Protocol):
     """Sends through carriers; implemented by `engine.channels.clients`."""
 
     async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Try once."""
-
-    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
-        """Begin a try without a task; False, and nothing was done: `deliver` is to make it."""
 
     async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
         """Take that there will be no further try."""
@@ -102,10 +98,7 @@ class OutboxWorker:
         self._queues: dict[QueueKey, EntryQueue] = {}
         self._deliveries = DeliveryLog(store, pause_seconds=settings.store_pause_seconds)
         self._at_work: set[asyncio.Task[None] | None] = set()
-        self._begun: set[_Try] = set()
-        """Tries that no task waits for."""
-        self._none_begun = asyncio.Event()
-        self._none_begun.set()
+        self._begun = BegunTries(carriers, observer=observer, lease=lease, at_work=self._at_work, landed=self._landed)
         self._is_running = False
 
     @property
@@ -134,7 +127,7 @@ class OutboxWorker:
             lane.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
-                await self._none_begun.wait()
+                await self._begun.none.wait()
                 await asyncio.gather(*map(asyncio.shield, self._lanes()), return_exceptions=True)
         for lane in self._lanes():
             lane.cancel()
@@ -152,13 +145,13 @@ class OutboxWorker:
 
     def _made_queue(self, key: QueueKey) -> EntryQueue:
         own = self._deliveries_to.get(key.destination, 0)
-        turns = Turns(own or self._settings.deliveries_per_destination)
         queue = EntryQueue(
             key,
             store=self._store,
             window=lambda: self._window(_WINDOWS_HELD * own),
-            begin=lambda entry: self._begin(entry, queue, turns),
-            work=lambda entry, rest: self._deliver(entry, key, turns, rest),
+            begin=lambda entry: self._begun.begin(entry, queue),
+            work=lambda entry, rest: self._deliver(entry, queue, rest),
+            turns=Turns(own or self._settings.deliveries_per_destination),
             pause_seconds=self._settings.store_pause_seconds,
         )
         return queue
@@ -169,48 +162,11 @@ class OutboxWorker:
 
     # -- one entry ----------------------------------------------------------------------------------------------
 
-    def _begin(self, entry: OutboxEntry, queue: EntryQueue, turns: Turns) -> bool:
-        """Begin a try that needs no task, as soon as it has its turn; False: this one needs one."""
-        content = entry.content
-        if not isinstance(content, OutboxMessage) or (self._lease is not None and not self._lease()):
-            return False
-        if not turns.take():
-            turns.wait(lambda: queue.go_on(entry.lane))
-            return True
-        attempt = _Try(self, entry, queue, turns)
-        try:
-            is_begun = self._carriers.begin(entry, content, attempt)
-        except Exception as problem:  # noqa: BLE001 - it may have left: it joins the dead letters
-            is_begun = True
-            attempt.goes_on(partial(raised, problem))
-        if not is_begun:
-            turns.give_back()
-        elif not attempt.is_over:
-            self._begun.add(attempt)
-            self._none_begun.clear()
-        return is_begun
-
-    def end(self, attempt: "_Try") -> None:
-        """Take that a try has ended, or goes on in a task."""
-        self._begun.discard(attempt)
-        if not self._begun:
-            self._none_begun.set()
-
-    def go_on(self, attempt: "_Try", lane: "asyncio.Task[None]") -> None:
-        """Take that a lane makes the rest of a try; a stop lets that end."""
-        self._at_work.add(lane)
-        self.end(attempt)
-
-    def end_settled(self, entry: OutboxEntry) -> None:
-        """Take that an entry was delivered, and has ended on disk."""
-        self._observer.delivered(_kind_of(entry), DeliveryEnd.DELIVERED)
-        self._landed(entry, entry.queue)
-
-    async def _deliver(self, entry: OutboxEntry, key: QueueKey, turns: Turns, rest: Rest[Delivery] | None) -> None:
+    async def _deliver(self, entry: OutboxEntry, queue: EntryQueue, rest: Rest[Delivery] | None) -> None:
         attempts, most = entry.attempts, max(self._tries(entry), entry.attempts + 1)
         try:
             while True:
-                delivery = await self._try(entry, turns) if rest is None else await self._make(rest)
+                delivery = await self._try(entry, queue.turns) if rest is None else await self._go_on(rest, queue.turns)
                 rest = None
                 attempts += 1
                 if delivery.is_done or not delivery.may_retry or attempts >= most:
@@ -225,17 +181,27 @@ class OutboxWorker:
             attempts += 1
             delivery = Delivery(error="an error of ours; it is logged")
         if delivery.is_settled:
-            self.end_settled(entry)
+            self._begun.end_settled(entry, queue)
         elif delivery.is_done:
-            self._end(entry, key, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
+            self._end(entry, queue, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
         else:
-            self._end(entry, key, self._failure(entry, delivery, attempts), DeliveryEnd.DIED)
+            self._end(entry, queue, self._failure(entry, delivery, attempts), DeliveryEnd.DIED)
 
     async def _try(self, entry: OutboxEntry, turns: Turns) -> Delivery:
-        async with turns:
+        await its_turn(turns)
+        try:
             while self._lease is not None and not self._lease():  # noqa: ASYNC110 - a time that passes
                 await asyncio.sleep(LEASE_SECONDS)
             return await self._make(lambda: self._once(entry))
+        finally:
+            turns.give_back()
+
+    async def _go_on(self, rest: Rest[Delivery], turns: Turns) -> Delivery:
+        """Await what is left of a try that has its turn."""
+        try:
+            return await self._make(rest)
+        finally:
+            turns.give_back()
 
     async def _make(self, make: Rest[Delivery]) -> Delivery:
         """Await a try, or what is left of it; a stop lets it end."""
@@ -256,7 +222,7 @@ class OutboxWorker:
 
     def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int, wait_seconds: float) -> None:
         self._deliveries.add(self._failure(entry, delivery, attempts, wait_seconds=wait_seconds), _nothing)
-        self._observer.delivered(_kind_of(entry), DeliveryEnd.FAILED)
+        self._observer.delivered(kind_of(entry), DeliveryEnd.FAILED)
 
     async def _give_up(self, entry: OutboxEntry, delivery: Delivery) -> None:
         if isinstance(entry.content, OutboxMessage | OutboxHangUp):
@@ -276,16 +242,14 @@ class OutboxWorker:
                 )
             )
 
-    def _end(self, entry: OutboxEntry, key: QueueKey, change: EntrySettled | EntryFailed, end: DeliveryEnd) -> None:
-        self._deliveries.add(change, lambda: self._landed(entry, key))
-        self._observer.delivered(_kind_of(entry), end)
+    def _end(self, entry: OutboxEntry, queue: EntryQueue, change: EntrySettled | EntryFailed, end: DeliveryEnd) -> None:
+        self._deliveries.add(change, lambda: self._landed(entry, queue))
+        self._observer.delivered(kind_of(entry), end)
 
-    def _landed(self, entry: OutboxEntry, key: QueueKey) -> None:
-        queue = self._queues.get(key)
-        if queue is not None:
-            queue.landed(entry.sid)
-            if queue.is_empty:
-                del self._queues[key]
+    def _landed(self, entry: OutboxEntry, queue: EntryQueue) -> None:
+        queue.landed(entry.sid)
+        if queue.is_empty and self._queues.get(queue.key) is queue:
+            del self._queues[queue.key]
 
     def _failure(
         self, entry: OutboxEntry, delivery: Delivery, attempts: int, *, wait_seconds: float | None = None
@@ -306,48 +270,23 @@ class OutboxWorker:
         return self._settings.webhook_tries if is_posted else self._settings.carrier_tries
 
 
-class _Try:
-    """A try that no task waits for; has its turn until it is over. Implements `Ending`."""
+async def its_turn(turns: Turns) -> None:
+    """Wait for a turn."""
+    if turns.take():
+        return
+    turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    __slots__ = ("_entry", "_queue", "_turns", "_worker", "is_over")
+    def come() -> None:
+        if not turn.done() and turns.take():
+            turn.set_result(None)
 
-    def __init__(self, worker: OutboxWorker, entry: OutboxEntry, queue: EntryQueue, turns: Turns) -> None:
-        self._worker = worker
-        self._entry = entry
-        self._queue = queue
-        self._turns = turns
-        self.is_over = False
-
-    def ended(self, delivery: Delivery) -> None:
-        """Take how it ended."""
-        if not delivery.is_settled:
-            self.goes_on(partial(_known, delivery))
-        elif not self.is_over:
-            self.is_over = True
-            self._worker.end(self)
-            self._turns.give_back()
-            self._worker.end_settled(self._entry)
-            self._queue.ended(self._entry)
-
-    def goes_on(self, rest: Rest[Delivery]) -> None:
-        """Have its lane go on with it in a task."""
-        if not self.is_over:
-            self.is_over = True
-            self._worker.go_on(self, self._queue.goes_on(self._entry, partial(self._to_the_end, rest)))
-
-    async def _to_the_end(self, rest: Rest[Delivery]) -> Delivery:
-        try:
-            return await rest()
-        finally:
-            self._turns.give_back()
-
-
-async def _known(delivery: Delivery) -> Delivery:
-    return delivery
-
-
-def _kind_of(entry: OutboxEntry) -> OutboxKind:
-    return _KINDS[type(entry.content)]
+    turns.wait(come)
+    try:
+        await turn
+    except asyncio.CancelledError:
+        if turn.done() and not turn.cancelled():
+            turns.give_back()
+        raise
 
 
 def _nothing() -> None:
@@ -356,4 +295,3 @@ def _nothing() -> None:
 
 _WINDOWS_HELD = 8
 """How many times what may be under way is in memory: texts come in faster than a busy host sends them on."""
-_KINDS: Final = {kind: OutboxKind(str(kind.__struct_config__.tag)) for kind in get_args(OutboxContent)}

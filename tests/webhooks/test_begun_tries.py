@@ -8,6 +8,7 @@ from engine.core.model.outbox import OutboxEntry, OutboxMessage
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Ending
 from engine.webhooks.turns import Turns
+from engine.webhooks.worker import its_turn
 from tests.http.rig import until
 from tests.outbound.material import MemoryStore, Remembered, outbox_entry
 from tests.webhooks.workers import BeginningCarriers, worker
@@ -165,8 +166,9 @@ async def test_who_waits_for_a_turn_and_goes_away_takes_none() -> None:
     turns, had = Turns(1), list[str]()
 
     async def take(name: str) -> None:
-        async with turns:
-            had.append(name)
+        await its_turn(turns)
+        had.append(name)
+        turns.give_back()
 
     assert turns.take()
     early, late, last = (asyncio.create_task(take(name)) for name in ("early", "late", "last"))

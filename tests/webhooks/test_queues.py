@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.outbound.delivery import DELIVERED, Delivery, Rest
 from engine.webhooks.queues import EntryQueue
+from engine.webhooks.turns import Turns
 from tests.outbound.material import AC, callback
 
 URL = "http://127.0.0.1:1/"
@@ -58,6 +59,7 @@ class Play:
             window=lambda: window,
             begin=self._begin,
             work=self._work,
+            turns=Turns(1),
             pause_seconds=0,
         )
 

@@ -6,11 +6,14 @@ Randomness and the clock are arguments. Source: behaviour 2.4.
 import re
 from collections.abc import Callable
 from enum import StrEnum
+from struct import Struct
+from typing import Final
 
 SID_LENGTH = 34
 """Characters of a SID: the prefix (2) and 32 hex digits."""
 
 _SID = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
+_WRITE_HALVES: Final[Callable[[int, int], bytes]] = Struct(">QQ").pack
 
 
 class SidKind(StrEnum):
@@ -53,7 +56,7 @@ def unpack(kind: SidKind, packed: bytes) -> str:
 
 def ordered_sid(kind: SidKind, *, milliseconds: int, counter: int, random_bits: int) -> str:
     """Compose a SID that sorts by time: milliseconds below 2**48, counter below 2**16, 64 random bits."""
-    return kind + (milliseconds << 80 | counter << 64 | random_bits).to_bytes(16).hex()
+    return kind + _WRITE_HALVES(milliseconds << 16 | counter, random_bits).hex()
 
 
 def first_sid_at(kind: SidKind, *, at: float) -> str:
