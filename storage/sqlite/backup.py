@@ -81,7 +81,9 @@ def make_backup(data_dir: Path, target: Path, *, version: str, now: float, on_pr
         undo.callback(shutil.rmtree, draft, ignore_errors=True)
         files = _copied(data_dir, databases, draft, layout=layout, on_progress=on_progress)
         backup = Backup(made_by=version, made_at=now, hosts=layout.hosts, files=files)
-        write_durably(draft / MANIFEST, msgspec.json.format(msgspec.json.encode(backup)).decode() + "\n")
+        manifest = draft / (MANIFEST + INCOMPLETE)
+        write_durably(manifest, msgspec.json.format(msgspec.json.encode(backup)).decode() + "\n")
+        manifest.rename(draft / MANIFEST)  # whole from the moment at which it is there
         sync(draft)
         draft.rename(target)  # over an empty directory, if there is one
         undo.pop_all()
