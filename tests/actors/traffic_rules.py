@@ -16,6 +16,9 @@ from tests.actors.model import Call, Pairing, Place
 from tests.actors.over_sip import asked_over_sip
 from tests.actors.world import ALL
 
+Told = tuple[Outcome, Reason, Place | None]
+"""What becomes of an event by the model: outcome, reason, whom it reaches."""
+
 
 class TrafficRules(Driver):
     """Events and reports, each beside what the model says of it; some find the store failing."""
@@ -157,7 +160,7 @@ class TrafficRules(Driver):
 
         decisions = self.run(self._settled(deliver()))
 
-        for number, (outcome, reason, partner) in enumerate(told):
+        for number, (outcome, reason, partner) in enumerate(self._met_at_once(told, decisions)):
             first, again = decisions[number], decisions[number + len(arriving)]
             assert first == again
             if number in in_vain:
@@ -170,6 +173,19 @@ class TrafficRules(Driver):
                 self._routed(met, arriving[number], now)
         if met is not None and any(reason is Reason.SESSION_EXPIRED for _, reason, _ in told):
             met.expire(now)
+
+    def _met_at_once(self, told: list[Told], decisions: list[Decision]) -> list[Told]:
+        """Return what each is told: whoever meets first what has expired closes it, and the others may find it closed.
+
+        On several hosts they come by different ways, and so not in their order.
+        """
+        if self.hosts == 1 or Reason.SESSION_EXPIRED not in {reason for _, reason, _ in told}:
+            return told
+        assert Reason.SESSION_EXPIRED in {decision.reason for decision in decisions}
+        return [
+            (outcome, decision.reason if decision.reason is Reason.NO_SESSION else reason, partner)
+            for (outcome, reason, partner), decision in zip(told, decisions, strict=False)
+        ]
 
     def _has_rival(self, met: Pairing, place: Place) -> bool:
         """Tell whether another session has the same binding, as those of permissive accounts may."""
