@@ -136,10 +136,11 @@ class Receiver:
         server.close()
         for _ in range(_TURNS_TO_BE_SERVED):
             await asyncio.sleep(0)
-        talks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in talks:
-            task.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
+        while talks := asyncio.all_tasks() - {asyncio.current_task()}:  # some begin while others end
+            for task in talks:
+                task.cancel()
+            await asyncio.gather(*talks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
