@@ -145,10 +145,11 @@ class OutboxWorker:
 
     def _made_queue(self, key: QueueKey) -> EntryQueue:
         own = self._deliveries_to.get(key.destination, 0)
+        wanted = max(LEAST_WINDOW, self._settings.window_per_destination, _WINDOWS_HELD * own)
         queue = EntryQueue(
             key,
             store=self._store,
-            window=lambda: self._window(_WINDOWS_HELD * own),
+            window=lambda: self._window(wanted),
             begin=lambda entry: self._begun.begin(entry, queue),
             work=lambda entry, rest: self._deliver(entry, queue, rest),
             turns=Turns(own or self._settings.deliveries_per_destination),
@@ -156,9 +157,11 @@ class OutboxWorker:
         )
         return queue
 
-    def _window(self, least: int) -> int:
-        share = self._settings.most_in_memory // max(1, len(self._queues))
-        return max(LEAST_WINDOW, min(max(self._settings.window_per_destination, least), share))
+    def _window(self, wanted: int) -> int:
+        share = self._settings.most_in_memory // (len(self._queues) or 1)
+        if share > wanted:
+            return wanted
+        return share if share > LEAST_WINDOW else LEAST_WINDOW  # noqa: FURB136 - asked for each entry; max is a call
 
     # -- one entry ----------------------------------------------------------------------------------------------
 
