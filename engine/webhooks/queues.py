@@ -113,9 +113,8 @@ class EntryQueue:
 
     def _refill(self) -> None:
         if self._is_behind and self._is_open and self._reading is None and len(self._known) <= self._window() // 2:
-            self._reading = asyncio.get_running_loop().call_soon(
-                self._ask
-            )  # once it is known how many queues there are
+            loop = asyncio.get_running_loop()
+            self._reading = loop.call_soon(self._ask)  # once it is known how many queues there are
 
     def _ask(self) -> None:
         self._is_behind = False
