@@ -57,7 +57,7 @@ cluster-test: $(COMPILED) ## its second part: clusters are killed and counted; m
 sources-test: $(COMPILED) ## its third part: what is compiled, once more as it stands in the sources
 	@$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup \
 		-k "not postgres and not suspend and not (three and hosts) and not model and not rebalanc and not kill" \
-		tests/test_builds.py $(addprefix tests/,core formats channels http storage actors)
+		tests/test_builds.py $(addprefix tests/,core formats channels http storage actors webhooks)
 
 wheel: $(STAMP) ## build a compiled wheel into dist/, for this Python on machines like this one
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
