@@ -4,9 +4,12 @@ from typing import Final
 
 
 class Pace:
-    """Tokens of one peer; a complaint halves the rate, and it grows by a twentieth a second again."""
+    """Tokens of one peer; a complaint halves the rate, and it grows by a twentieth a second again.
 
-    __slots__ = ("_at", "_is_slowed", "_most", "_rate", "_sent", "_sent_since", "_tokens")
+    Complaints of one second count once: all that was under way when the peer had enough is answered alike.
+    """
+
+    __slots__ = ("_at", "_halved_at", "_is_slowed", "_most", "_rate", "_sent", "_sent_before", "_sent_since", "_tokens")
 
     def __init__(self, most_per_second: float, *, now: float) -> None:
         """Allow that many a second, 0 = any number until the peer complains."""
@@ -15,8 +18,11 @@ class Pace:
         self._is_slowed = False
         self._tokens = 1.0
         self._at = now
+        self._halved_at = now - 1
         self._sent = 0
         self._sent_since = now
+        self._sent_before = 0.0
+        """Messages a second until then."""
 
     def wait(self, now: float) -> float:
         """Return in how many seconds the next message may be sent; 0 = now."""
@@ -29,14 +35,18 @@ class Pace:
     def take(self, now: float) -> None:
         """Count a message that is sent now."""
         if now - self._sent_since >= 1:
+            self._sent_before = self._sent / (now - self._sent_since)
             self._sent, self._sent_since = 0, now
         self._sent += 1
         if self._rate:
             self._tokens -= 1
 
     def complained(self, now: float) -> None:
-        """Send half as many from now on."""
-        rate = self._rate or self._sent / max(now - self._sent_since, _SHORTEST)
+        """Send half as many from now on, where that was not done within the last second."""
+        if now - self._halved_at < 1:
+            return
+        self._halved_at = now
+        rate = self._rate or max(self._sent_before, self._sent / max(now - self._sent_since, _SHORTEST))
         self._rate = max(rate / 2, _LEAST)
         self._tokens = min(self._tokens, 0.0)
         self._is_slowed = True

@@ -52,13 +52,38 @@ def test_a_peer_without_a_limit_is_slowed_from_what_it_got() -> None:
     assert sent_in(pace, 1, since=0.995) in range(90, 115)
 
 
+def test_all_that_was_under_way_is_one_complaint() -> None:
+    """A window of messages that left in one moment is answered alike; it must not cost minutes."""
+    pace = Pace(1000, now=0)
+    sent_in(pace, 1, since=0)
+    for answer in range(100):
+        pace.complained(1 + answer / 1000)
+
+    first = sent_in(pace, 1, since=1.1)
+    pace.complained(2.1)
+
+    assert first in range(450, 580)
+    assert sent_in(pace, 1, since=2.1) in range(220, 290)
+
+
+def test_a_complaint_at_the_beginning_of_a_second_is_about_the_one_before() -> None:
+    """It is not taken for a rate of which next to nothing was used."""
+    pace = Pace(0, now=0)
+    for step in range(201):
+        pace.take(step / 200)
+
+    pace.complained(1.001)
+
+    assert sent_in(pace, 1, since=1.001) in range(90, 115)
+
+
 def test_a_peer_that_always_complains_still_gets_messages() -> None:
     """One in ten seconds."""
     pace = Pace(1, now=0)
-    for _ in range(50):
-        pace.complained(0)
+    for second in range(50):
+        pace.complained(second)
 
-    assert sent_in(pace, 100, since=0) > 0
+    assert sent_in(pace, 100, since=50) > 0
 
 
 @pytest.mark.parametrize(
