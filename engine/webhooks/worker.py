@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
@@ -46,6 +46,7 @@ LEAST_WINDOW = 8
 """Entries that a queue may have in memory, however many queues there are."""
 
 _log = logging.getLogger("maskline.egress")
+Made = TypeVar("Made")
 
 
 class OutboxStore(EntryReader, Writer, Protocol):
@@ -178,7 +179,7 @@ class OutboxWorker:
                 self._failed(entry, delivery, attempts, wait_seconds)
                 await asyncio.sleep(wait_seconds)
             if not delivery.is_done:
-                await self._give_up(entry, delivery)
+                await self._to_its_end(lambda: self._give_up(entry, delivery))
         except Exception:  # noqa: BLE001 - around a lane's loop: it must go on
             _log.exception("an entry could not be handled; it joins the dead letters", extra={"entry_sid": entry.sid})
             attempts += 1
@@ -207,16 +208,20 @@ class OutboxWorker:
             turns.give_back()
 
     async def _make(self, make: Rest[Delivery]) -> Delivery:
-        """Await a try, or what is left of it; a stop lets it end."""
-        lane = asyncio.current_task()
-        self._at_work.add(lane)
-        try:
-            delivery = await make()
-        finally:
-            self._at_work.discard(lane)
+        """Await a try, or what is left of it."""
+        delivery = await self._to_its_end(make)
         if delivery.may_retry and not self._is_running:
             raise asyncio.CancelledError  # what a stop ends is no try: the entry waits on disk as it is
         return delivery
+
+    async def _to_its_end(self, make: Callable[[], Awaitable[Made]]) -> Made:
+        """Await what a stop lets end."""
+        lane = asyncio.current_task()
+        self._at_work.add(lane)
+        try:
+            return await make()
+        finally:
+            self._at_work.discard(lane)
 
     async def _once(self, entry: OutboxEntry) -> Delivery:
         if isinstance(entry.content, ToApplication):

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from engine.core.model.outbox import OutboxEntry, OutboxMessage
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Ending
 from engine.webhooks.turns import Turns
 from engine.webhooks.worker import its_turn
 from tests.http.rig import until
 from tests.outbound.material import MemoryStore, Remembered, outbox_entry
-from tests.webhooks.workers import BeginningCarriers, worker
+from tests.webhooks.workers import BeginningCarriers, FakeCarriers, worker
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +137,35 @@ async def test_a_stop_hears_how_begun_tries_end() -> None:
 
     assert list(store.pending.values()) == [stopped]
     assert list(store.dead) == [unsure.sid]
+
+
+class TellingCarriers(FakeCarriers):
+    """Carriers that tell what was given up while a stop has begun, as to a store that is late."""
+
+    def __init__(self) -> None:
+        super().__init__(Delivery(error="no answer", may_be_taken=True))
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def gave_up(self, entry: OutboxEntry, content: OutboxHangUp | OutboxMessage, delivery: Delivery) -> None:
+        """Wait, then remember."""
+        self.begun.set()
+        await self.may_end.wait()
+        await super().gave_up(entry, content, delivery)
+
+
+async def test_a_stop_hears_what_is_given_up() -> None:
+    """A message that may have left is told as unknown, not sent again after the next start."""
+    store, carriers, entry = MemoryStore(), TellingCarriers(), message(1)
+
+    async with worker(store, carriers=carriers) as made:
+        store.keep([entry])
+        made.add([entry])
+        await carriers.begun.wait()
+        asyncio.get_running_loop().call_soon(carriers.may_end.set)  # once the stop has begun
+
+    assert [given_up.may_be_taken for given_up in carriers.given_up] == [True]
+    assert list(store.dead) == [entry.sid]
+    assert not store.pending
 
 
 async def test_a_stop_waits_no_longer_than_its_grace_for_them() -> None:
