@@ -39,6 +39,8 @@ class HesitatingCarrier:
     def __init__(self) -> None:
         self.answers_left = 0
         """Of messages that it takes whole."""
+        self.is_silent = False
+        """It answers nothing but messages."""
         self.arrived: set[Part] = set()
         self.answered: set[Part] = set()
         self.settled: set[Part] = set()
@@ -60,7 +62,7 @@ class HesitatingCarrier:
                 for one in splitter.feed(data):
                     if one.command == Command.SUBMIT_SM:
                         self._take(writer, one)
-                    elif not one.command & RESPONSE:
+                    elif not (one.command & RESPONSE or self.is_silent):
                         writer.write(frame(one.command | RESPONSE, one.sequence, b"x\0"))
 
     def answer(self, answers: int) -> None:
@@ -188,3 +190,32 @@ async def test_nothing_that_had_an_answer_is_sent_again(tmp_path: Path) -> None:
     assert carrier.again == []
     assert unknown <= told_unknown <= carrier.hesitated
     assert sent <= traffic.whole(carrier)
+
+
+async def test_a_stop_keeps_its_promise_beside_a_silent_carrier(tmp_path: Path) -> None:
+    """It does not wait for an answer to its unbind; what had no answer is told as unknown, and not sent again."""
+    carrier, ports = HesitatingCarrier(), (free_port(), free_port())
+    far = await asyncio.start_server(carrier.connected, "127.0.0.1", ports[1])
+    start = serving_arguments(tmp_path, listen=ports[0], port=ports[1])
+    server = await asyncio.to_thread(LiveServer, tmp_path / "data", *start)
+    tenant = await asyncio.to_thread(new_tenant, server)
+    traffic = Traffic(tenant, [await asyncio.to_thread(lambda: tenant.service().pairing())])
+    await asyncio.to_thread(traffic.push)
+    assert await asyncio.to_thread(eventually, lambda: bool(carrier.waiting), seconds=PATIENCE)
+    carrier.is_silent = True
+    carrier.settled |= set(carrier.waiting)
+    unknown = {number for number, _ in carrier.waiting}
+
+    code = await asyncio.to_thread(server.stop)
+
+    carrier.waiting.clear()
+    carrier.is_silent = False
+    carrier.answer(1_000_000)
+    server = await asyncio.to_thread(LiveServer, tmp_path / "data", *start)
+    traffic.moved(server)
+    rest = set(traffic.parts) - unknown
+    assert await asyncio.to_thread(eventually, lambda: traffic.in_state("sent") == rest, seconds=PATIENCE)
+    assert (code, carrier.again, traffic.in_state(UNKNOWN)) == (0, [], unknown)
+    traffic.close()
+    server.end()
+    far.close()

@@ -70,7 +70,10 @@ async def sweep(inbound: Inbound, peer: str) -> None:
 
 
 async def stop(links: Links, grace_seconds: float) -> None:
-    """Answer what was taken and hear the answers that are due, within the grace; then unbind."""
+    """Answer what was taken and hear the answers that are due, within the grace; then unbind.
+
+    When it returns, all that had no answer has been told so.
+    """
     bound = links.connections
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(grace_seconds):
@@ -86,7 +89,9 @@ async def stop(links: Links, grace_seconds: float) -> None:
     await links.inbound.finish()
     for one in leaving:
         one.abort()
+    await asyncio.gather(*(one.ended for one in leaving))
 
 
 _SWEEP_SECONDS: Final = 5.0
-_UNBIND_SECONDS: Final = 5.0
+_UNBIND_SECONDS: Final = 1.0
+"""What a side is given to answer, beyond the grace: who is silent must not make a stop break its promise."""
