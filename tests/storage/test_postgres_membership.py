@@ -306,6 +306,7 @@ async def test_a_place_that_moves_is_the_other_nodes_when_it_is_given_back(
         if not stops:
             with pytest.raises(Fenced):
                 old.transaction.look(is_failed=False)
+            await old.close()
 
     assert (moving.node, moving.moves_to, moving.epoch) == ("a", "b", moved.epoch - 1)
     assert (moved.node, moved.moves_to, moved.state) == ("b", None, FREE if stops else TAKEN)
