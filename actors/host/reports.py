@@ -9,12 +9,11 @@ import msgspec
 
 from actors.cluster.node import ClusterNode
 from actors.host.parts import HostParts
+from actors.traffic.interaction_log import AnswerReport
 from engine.at_once import AtOnce
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.outgoing import RemoteSend
-from engine.core.routing.traffic import LegReport, ReportOutcome
-
-AnswerReport = Callable[[ReportOutcome | None], None]
+from engine.core.routing.traffic import LegReport
 
 
 class Reports:

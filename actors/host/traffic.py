@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from actors.host.parts import HostParts
-from actors.host.reports import AnswerReport, Reports, send_elsewhere
+from actors.host.reports import Reports, send_elsewhere
+from actors.traffic.interaction_log import AnswerReport
 from engine.core.model.records import Address
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, STORE_DOWN, resolve, resolve_all

@@ -60,7 +60,7 @@ class Sending:
                 self._ending.ended(SETTLED)
 
         if not self._report_at_hand(report, reported):
-            self._ending.goes_on(partial(self._reports.reported, report))
+            reported(None)
 
     def goes_on(self, rest: Rest[Sent]) -> None:
         """Leave it to a task."""
