@@ -16,7 +16,7 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.lists import OutboxDepth
 from engine.core.ports.operations import Clock, EgressPlane
 from engine.core.ports.store import Lease, Store
-from engine.core.routing.traffic import LegReport, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, LegReport
 from engine.outbound.client import Client
 from engine.remote_senders import RemoteSender, send_here
 from engine.runtime import clock
@@ -142,13 +142,13 @@ class Outgoing:
         tokens = () if self._plane is None else self._plane.account_tokens(account_sid)
         return tokens[0] if tokens else None
 
-    def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def _report(self, report: LegReport, answer: AnswerReport) -> None:
         if self._plane is None:
             answer(None)
         else:
             self._plane.report(report, answer)
 
-    def _report_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+    def _report_at_hand(self, report: LegReport, answer: AnswerReport) -> bool:
         return self._plane is not None and self._plane.report_at_hand(report, answer)
 
 

@@ -28,7 +28,7 @@ from engine.core.model.errors import not_found
 from engine.core.model.records import Address, Interaction, Participant, Session
 from engine.core.pools.allocation import session_wanted
 from engine.core.ports.lists import Page, PageCursor
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
 from engine.core.sessions.bindings import Endpoint
 
 _log = logging.getLogger("maskline.host")
@@ -46,7 +46,7 @@ class HostNumbers:
         replicas: Mapping[int, BindingReplica],
         decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
         resolve: Callable[[InboundEvent], Decision | None],
-        report: Callable[[LegReport, Callable[[ReportOutcome | None], None]], None],
+        report: Callable[[LegReport, AnswerReport], None],
     ) -> None:
         """Answer for these."""
         self._context = context

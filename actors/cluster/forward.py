@@ -16,11 +16,10 @@ from actors.cluster.rpc import HostRpc
 from actors.kernel.context import HostContext
 from engine.core.model.errors import MasklineError
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport, ReportOutcome
 
 Answer = Callable[[Decision], None]
-Told = Callable[[ReportOutcome | None], None]
-TakeReport = Callable[[LegReport, Told], None]
+TakeReport = Callable[[LegReport, AnswerReport], None]
 
 PROMPT_SECONDS = 0.25
 """How long the decisions of a message wait for each other, a group commit included."""
@@ -52,7 +51,13 @@ class Forwarder:
         self._gather(self._resolved, host, (event, answer), self._resolve)
 
     def report(
-        self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport, *, owner: int | None = None
+        self,
+        report: LegReport,
+        named: tuple[str, ...],
+        answer: AnswerReport,
+        here: TakeReport,
+        *,
+        owner: int | None = None,
     ) -> None:
         """Have the host that knows a leg take its state, which is `owner` if that is known; `here` when no host does.
 
@@ -129,7 +134,7 @@ class Forwarder:
         for (_, answer), decision in zip(gathered, decisions, strict=True):
             answer(decision or NOT_IN_POOL)
 
-    async def _report(self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport) -> None:
+    async def _report(self, report: LegReport, named: tuple[str, ...], answer: AnswerReport, here: TakeReport) -> None:
         try:
             if report.is_vague:
                 found = {*named, *(sid for some in await self._rpc.ask_all(HostNumbers.named, report) for sid in some)}
@@ -147,7 +152,7 @@ class Forwarder:
         except (MasklineError, asyncio.CancelledError):
             answer(None)  # a host that may know it does not answer: the platform has to retry
 
-    async def _hand(self, owner: int, report: LegReport, answer: Told) -> None:
+    async def _hand(self, owner: int, report: LegReport, answer: AnswerReport) -> None:
         try:
             answer(await self._rpc.ask_quickly(owner, HostNumbers.report, report))
         except (MasklineError, asyncio.CancelledError):

@@ -33,7 +33,7 @@ from engine.core.model.errors import MasklineError, StoreUnavailable, StoreUnrea
 from engine.core.model.placement import REGISTRAR
 from engine.core.model.sids import SidKind
 from engine.core.ports.outgoing import RemoteSend
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport
 from engine.core.sessions.bindings import ActiveSession
 
 JOIN_SECONDS = 0.2
@@ -255,5 +255,5 @@ class Plane(Protocol):
     def resolve(self, event: InboundEvent) -> Decision | None:
         """Tell what would become of an event; None for a number of another host."""
 
-    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def report_here(self, report: LegReport, answer: AnswerReport) -> None:
         """Take the state of a leg that this host knows."""

@@ -9,11 +9,10 @@ import msgspec
 
 from actors.cluster.node import ClusterNode
 from actors.host.parts import HostParts
-from actors.traffic.interaction_log import AnswerReport
 from engine.at_once import AtOnce
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.outgoing import RemoteSend
-from engine.core.routing.traffic import LegReport
+from engine.core.routing.traffic import AnswerReport, LegReport
 
 
 class Reports:

@@ -5,13 +5,12 @@ from typing import Any, TypeVar
 
 from actors.host.parts import HostParts
 from actors.host.reports import Reports, send_elsewhere
-from actors.traffic.interaction_log import AnswerReport
 from engine.core.model.records import Address
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, STORE_DOWN, resolve, resolve_all
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport, Question, ReportOutcome
 
 Told = TypeVar("Told")
 

@@ -5,7 +5,6 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from itertools import islice
 from typing import Final, final
 
 import msgspec
@@ -25,11 +24,10 @@ from engine.core.ports.store import Passed
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.event_keys import event_key, inbound_key, key_of
 from engine.core.routing.legs import ENDED, apply_report, ends_call, fits, is_open_call
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
 Answer = Callable[[Decision], None]
-AnswerReport = Callable[[ReportOutcome | None], None]
 
 _ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _VOICE: Final = Kind.VOICE
@@ -229,7 +227,7 @@ class InteractionLog:
         self.redeliveries.add(key, pack(interaction.sid), now=now)
         if decision.is_sent_by_us:
             if len(self._recent) >= MOST_RECENT:
-                for oldest in tuple(islice(self._recent, _FORGOTTEN_AT_ONCE)):
+                for oldest in tuple(self._recent)[:_FORGOTTEN_AT_ONCE]:
                     del self._recent[oldest]
             self._recent[interaction.sid] = interaction
         self._commit_recording(_Routed(self, interaction, session, key, decision, answer), entries)
@@ -455,9 +453,7 @@ class InteractionLog:
             sid = self.calls.find(report.resource_sid, report.proxy) if report.kind is _VOICE else None
             if sid is None:
                 found = self.redeliveries.find(event_key(report.proxy, report.kind, report.resource_sid))
-                if not found:
-                    return None
-                sid = found[-1]
+                sid = found[-1] if found else None
         return sid
 
     def _notify(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:

@@ -15,7 +15,7 @@ from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.records import Address, Interaction, Kind
 from engine.core.routing.event_keys import inbound_key
 from engine.core.routing.legs import fits, is_open_call, untold_end
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport, ReportOutcome
 
 _VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 
@@ -105,7 +105,7 @@ class RecordedInteractions:
             return None
         return interaction
 
-    async def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    async def report(self, report: LegReport, answer: AnswerReport) -> None:
         """Take the state of a leg; answers once it is committed, None when it could not be.
 
         Reports of one interaction are taken in the order in which they come. Raises StoreUnavailable where the

@@ -25,7 +25,7 @@ from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, O
 from engine.core.model.records import Address, DebuggerEvent, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
-from engine.core.routing.traffic import LegReport, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, LegReport, ReportOutcome
 from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Ending, Rest
 
 TWIML = "twiml"
@@ -34,7 +34,7 @@ TWIML = "twiml"
 ANY_NUMBER = "*"
 """The route of every number that no prefix matches."""
 
-Report = Callable[[LegReport, Callable[[ReportOutcome | None], None]], None]
+Report = Callable[[LegReport, AnswerReport], None]
 """Where legs are reported: `DataPlane.report`."""
 
 

@@ -10,10 +10,10 @@ from typing import Protocol
 from engine.channels.base import OutMessage, Sent
 from engine.core.model.outbox import OutboxEntry, OutboxMessage
 from engine.core.model.records import Kind, LegStatus
-from engine.core.routing.traffic import LegReport, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, LegReport, ReportOutcome
 from engine.outbound.delivery import SETTLED, Delivery, Ending, Rest
 
-ReportAtHand = Callable[[LegReport, Callable[[ReportOutcome | None], None]], bool]
+ReportAtHand = Callable[[LegReport, AnswerReport], bool]
 """Where legs are reported first: `EgressPlane.report_at_hand`."""
 
 

@@ -37,7 +37,7 @@ from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxFilter, Page,
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+from engine.core.routing.traffic import AnswerReport, Decision, InboundEvent, LegReport, Question
 from engine.core.sessions.batch import BatchItem, ItemResult
 from engine.core.sessions.search import FoundInteractions, InteractionSought
 
@@ -83,7 +83,7 @@ class DataPlane(Protocol):
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
 
-    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def report(self, report: LegReport, answer: AnswerReport) -> None:
         """Take a leg's state; `answer` gets None when the store is unavailable and the platform should retry."""
 
     def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class DataPlane(Protocol):
 class EgressPlane(DataPlane, Protocol):
     """What the outbox may ask besides."""
 
-    def report_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+    def report_at_hand(self, report: LegReport, answer: AnswerReport) -> bool:
         """Take a leg's state as `report` does, where that needs no reading; tells whether it does.
 
         Once it is answered with an outcome, the outbox entry that it names has ended on this host's disk.

@@ -1,6 +1,6 @@
 """What arrives on proxy numbers, and the closed set of ways it can end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -209,6 +209,10 @@ class ReportOutcome(StrEnum):
     """The platform says a word that we do not know; nothing changes."""
     NEVER_TOLD = "never-told"
     """No report: a call whose end nobody has told has ended by the settings."""
+
+
+AnswerReport = Callable[[ReportOutcome | None], None]
+"""Takes what became of a report; None: it could not be taken, and is to be made again."""
 
 
 class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
