@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-import msgspec
 from mypy_extensions import mypyc_attr
 
 from engine.core.model.outbox import OutboxEntry, QueueKey
@@ -17,6 +16,7 @@ from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxDe
 from engine.core.ports.notes import Note
 from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
+from engine.core.structs import Value
 from storage.codec import (
     KIND_AT,
     Cell,
@@ -98,7 +98,7 @@ WALKED_AT_ONCE: Final = 500
 """Rows of a walk: whoever takes them may let the loop turn in between."""
 
 
-class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
+class _List(Value, Generic[Record], frozen=True, kw_only=True):
     """A list that is read in pages."""
 
     select: str
@@ -134,7 +134,7 @@ def _alone(cell: Cell) -> tuple[Cell, ...]:
     return (cell,)
 
 
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+class Dialect(Value, frozen=True, kw_only=True):
     """What the databases say in different ways."""
 
     spelling: Spelling

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +84,21 @@ def test_two_makes_at_once_set_up_once(tmp_path: Path) -> None:
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "-m venv .venv"
     assert len(asked) == len(set(asked)) + (shutil.which("cc") is not None)  # it is installed once more, compiled
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+def test_a_record_is_what_its_class_says(source: Path) -> None:
+    """Mypyc drops the keywords of a class: they take effect through the bases of `engine.core.structs`."""
+    module = importlib.import_module(".".join(source.relative_to(ROOT).with_suffix("").parts))
+    said, done = {}, {}
+    for node in ast.parse(source.read_text()).body:
+        kind = getattr(module, node.name) if isinstance(node, ast.ClassDef) else None
+        if isinstance(node, ast.ClassDef) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            keywords = {str(one.arg): ast.literal_eval(one.value) for one in node.keywords if one.arg != "kw_only"}
+            said[node.name] = keywords
+            done[node.name] = {name: getattr(kind.__struct_config__, name) for name in keywords}
+
+    assert done == said
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])

@@ -9,17 +9,16 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from engine.core.model.records import Address
 from engine.core.model.sids import SidKind, pack, unpack
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.store import Passed
 from engine.core.routing.event_keys import event_key
 from engine.core.routing.traffic import Decision
+from engine.core.structs import Leaf
 
 
-class Answered(msgspec.Struct, frozen=True, gc=False):
+class Answered(Leaf, frozen=True, gc=False):
     """What became of an event."""
 
     sender: Address

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote_plus, urlsplit, urlunsplit
 
-import msgspec
+from engine.core.structs import Value
 
 FORM_TYPE = "application/x-www-form-urlencoded; charset=utf-8"
 """Content-Type of every webhook."""
@@ -23,7 +23,7 @@ _BLOCK_BYTES = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
-class Form(msgspec.Struct, frozen=True):
+class Form(Value, frozen=True):
     """The parameters of a webhook."""
 
     fields: dict[str, str]
@@ -32,7 +32,7 @@ class Form(msgspec.Struct, frozen=True):
     """All of them, when a name came twice."""
 
 
-class SignedForm(msgspec.Struct, frozen=True):
+class SignedForm(Value, frozen=True):
     """What is posted."""
 
     body: bytes

@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from engine.channels.smpp.pdu import ShortMessage, Tag
+from engine.core.structs import Row
 
 
-class Arrival(msgspec.Struct, frozen=True, array_like=True):
+class Arrival(Row, frozen=True, array_like=True):
     """A message, or a part of one, as it came once."""
 
     digest: bytes

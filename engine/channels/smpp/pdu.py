@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
-import msgspec
-
 from engine.core.model.errors import MasklineError
+from engine.core.structs import Leaf
 
 HEAD_BYTES: Final = 16
 MAX_FRAME_BYTES: Final = 65_536
@@ -102,7 +101,7 @@ class BadBody(MasklineError):  # noqa: N818 - names a state of the PDU
         self.field = field
 
 
-class Frame(msgspec.Struct, frozen=True, gc=False):
+class Frame(Leaf, frozen=True, gc=False):
     """A PDU with its body unread."""
 
     command: int
@@ -150,7 +149,7 @@ class Splitter:
         return Frame(command, status, sequence, octets[start + HEAD_BYTES : start + length])
 
 
-class Bind(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Bind(Leaf, frozen=True, gc=False, kw_only=True):
     """The body of bind_receiver, bind_transmitter and bind_transceiver."""
 
     system_id: str
@@ -163,7 +162,7 @@ class Bind(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return f"Bind(system_id={self.system_id!r}, interface_version={self.interface_version:#x})"
 
 
-class SmeAddress(msgspec.Struct, frozen=True, gc=False):
+class SmeAddress(Leaf, frozen=True, gc=False):
     """A number with its type and plan."""
 
     ton: int
@@ -171,7 +170,7 @@ class SmeAddress(msgspec.Struct, frozen=True, gc=False):
     digits: str
 
 
-class ShortMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class ShortMessage(Leaf, frozen=True, gc=False, kw_only=True):
     """The body of submit_sm and deliver_sm; of data_sm too, which has fewer fields and its text as a payload."""
 
     source: SmeAddress

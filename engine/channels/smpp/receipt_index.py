@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from engine.at_once import AtOnce
+from engine.channels.smpp.kept_rows import row_decoder
 from engine.channels.smpp.receipts import Receipt, form_of, forms_of
 from engine.channels.smpp.sent_ids import KEPT_SECONDS, PartOfLeg, SentIds
 from engine.core.model.errors import StoreLate, StoreUnavailable
@@ -227,6 +228,6 @@ _MOST_OF_FORM: Final = 4
 _BAD: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 _FINAL: Final = _BAD | {LegStatus.DELIVERED}
 _ENCODE = msgspec.msgpack.Encoder().encode
-_DECODE_PART = msgspec.msgpack.Decoder(PartOfLeg).decode
+_DECODE_PART = row_decoder(PartOfLeg)
 _DECODE_STATES = msgspec.msgpack.Decoder(list[str]).decode
 _DECODE_UNMATCHED = msgspec.msgpack.Decoder(_Unmatched).decode

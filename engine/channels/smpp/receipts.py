@@ -7,13 +7,12 @@ message that it may quote, and yields to the optional parameters (5.3.2.12, 5.3.
 import re
 from typing import Final
 
-import msgspec
-
 from engine.channels.smpp.pdu import ShortMessage, Tag
 from engine.core.model.records import LegStatus
+from engine.core.structs import Leaf
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
+class Receipt(Leaf, frozen=True, gc=False):
     """What is said of one message, or of a part of one."""
 
     message_id: str

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from engine.channels.smpp.arrivals import Arrival
+from engine.channels.smpp.kept_rows import row_decoder
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.notes import Notes
 
@@ -40,7 +41,7 @@ class Redeliveries:
         together = await self._notes.latest(self._arrivals, MOST_SUSPECTS)
         alone = await self._notes.latest(self._single, MOST_SUSPECTS)
         latest = merge(
-            (arrival for _, value in together for arrival in reversed(_DECODE_TOGETHER(value))),
+            (_DECODE(row) for _, value in together for row in reversed(_SPLIT(value))),
             (_DECODE(value) for _, value in alone),
             key=lambda arrival: -arrival.at,
         )
@@ -101,5 +102,5 @@ _MOST_TOGETHER: Final = 32
 _UNSURE_SECONDS: Final = 30.0
 """Before the last message that came, answers may not have arrived when we ended at once."""
 _ENCODE = msgspec.msgpack.Encoder().encode
-_DECODE = msgspec.msgpack.Decoder(Arrival).decode
-_DECODE_TOGETHER = msgspec.msgpack.Decoder(tuple[Arrival, ...]).decode
+_SPLIT = msgspec.msgpack.Decoder(tuple[msgspec.Raw, ...]).decode
+_DECODE = row_decoder(Arrival)

@@ -6,11 +6,10 @@ Source: 3GPP TS 23.040 9.2.3.24 (user data header), SMPP 3.4 5.3.2.22 to 24 (sar
 from enum import StrEnum
 from typing import Final
 
-import msgspec
-
 from engine.channels.smpp.gsm import pack_septets
 from engine.channels.smpp.pdu import ShortMessage, Tag
 from engine.channels.smpp.texts import Alphabet, EncodedText, pieces, septet_padding
+from engine.core.structs import Leaf
 
 UDH_INDICATOR: Final = 0x40
 """Bit of esm_class: a user data header stands before the text."""
@@ -26,7 +25,7 @@ class LongForm(StrEnum):
     """Whole, in message_payload."""
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class Place(Leaf, frozen=True, gc=False):
     """Which part of a long message this is."""
 
     form: LongForm
@@ -38,7 +37,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     """From 1."""
 
 
-class UserData(msgspec.Struct, frozen=True, gc=False):
+class UserData(Leaf, frozen=True, gc=False):
     """What a message carries, its headers taken off."""
 
     octets: bytes

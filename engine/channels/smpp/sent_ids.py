@@ -10,9 +10,10 @@ import msgspec
 from engine.channels.smpp.receipts import form_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.notes import NoteDone, Notes
+from engine.core.structs import Row
 
 
-class PartOfLeg(msgspec.Struct, frozen=True, array_like=True):
+class PartOfLeg(Row, frozen=True, array_like=True):
     """A message that a peer has taken."""
 
     message_id: str

@@ -9,8 +9,6 @@ from collections.abc import Hashable
 from enum import IntEnum, StrEnum, auto
 from typing import Final, final
 
-import msgspec
-
 from engine.channels.smpp.pdu import (
     GENERIC_NACK,
     RESPONSE,
@@ -25,6 +23,7 @@ from engine.channels.smpp.pdu import (
     read_bind,
 )
 from engine.core.model.errors import MasklineError
+from engine.core.structs import Value
 
 
 class Role(StrEnum):
@@ -87,7 +86,7 @@ MAY_SEND: Final[dict[tuple[Role, int], frozenset[State]]] = {
 _UNANSWERED: Final = frozenset({Command.OUTBIND, Command.ALERT_NOTIFICATION})
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
+class Timing(Value, frozen=True, kw_only=True):
     """How long one side waits for the other, in seconds."""
 
     bind: float = 10.0
@@ -117,26 +116,26 @@ class End(StrEnum):
     """The connection is gone."""
 
 
-class BindAsked(msgspec.Struct, frozen=True):
+class BindAsked(Value, frozen=True):
     """They want to bind: answer with `accept_bind` or `refuse_bind`."""
 
     command: Command
     bind: Bind
 
 
-class OutbindAsked(msgspec.Struct, frozen=True):
+class OutbindAsked(Value, frozen=True):
     """They want us to connect and bind as receiver."""
 
     body: bytes
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound(Value, frozen=True):
     """Messages may pass, as the state says."""
 
     state: State
 
 
-class RequestCame(msgspec.Struct, frozen=True):
+class RequestCame(Value, frozen=True):
     """A request to be answered with `respond`."""
 
     command: Command
@@ -144,7 +143,7 @@ class RequestCame(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class ResponseCame(msgspec.Struct, frozen=True):
+class ResponseCame(Value, frozen=True):
     """What became of a request of ours."""
 
     token: Hashable
@@ -152,13 +151,13 @@ class ResponseCame(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class ResponseMissing(msgspec.Struct, frozen=True):
+class ResponseMissing(Value, frozen=True):
     """A request of ours that may have been carried out, or not: nobody knows."""
 
     token: Hashable
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(Value, frozen=True):
     """The connection is to be closed, once what is left to send is sent; the last event of a session."""
 
     why: End

@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import Final
 from unicodedata import combining, normalize
 
-import msgspec
-
 from engine.channels.smpp.gsm import ESCAPE, decode_gsm, encode_gsm, unpack_septets
 from engine.core.model.records import RawText
+from engine.core.structs import Leaf
 
 
 class Alphabet(StrEnum):
@@ -34,7 +33,7 @@ class NotText(StrEnum):
     """An indication that voice mail or the like waits: dropped."""
 
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
+class Reading(Leaf, frozen=True, gc=False):
     """How the octets of a peer are read."""
 
     agreed: Alphabet = Alphabet.GSM
@@ -58,7 +57,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         return f"{alphabets}{' le' if self.is_little_endian else ''}{' ucs2' if self.finds_ucs2 else ''}"
 
 
-class EncodedText(msgspec.Struct, frozen=True, gc=False):
+class EncodedText(Leaf, frozen=True, gc=False):
     """A text in octets."""
 
     data_coding: int

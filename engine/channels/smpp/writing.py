@@ -9,6 +9,7 @@ from engine.channels.smpp.segments import UDH_INDICATOR, LongForm, Place, header
 from engine.channels.smpp.texts import EncodedText, as_it_came, encode
 from engine.channels.smpp.times import relative
 from engine.core.model.records import Address, RawText
+from engine.core.structs import Value
 
 _WITH_RECEIPT = 1
 _MOST_SEPTETS, _MOST_OCTETS = 160, 140
@@ -20,7 +21,7 @@ class TooLong(ValueError):  # noqa: N818 - names a state of the text
     """A text needs more parts than a message may have."""
 
 
-class OutText(msgspec.Struct, frozen=True):
+class OutText(Value, frozen=True):
     """A text on its way to a peer."""
 
     sender: Address

@@ -30,6 +30,7 @@ from engine.core.routing.route_cache import put_route
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Question, Reason
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
 from engine.core.sessions.modes import Refusal
+from engine.core.structs import Leaf
 
 
 class Reached(Protocol):
@@ -52,7 +53,7 @@ class Reached(Protocol):
         """What shapes its decisions."""
 
 
-class NumberRules(msgspec.Struct, frozen=True, gc=False):
+class NumberRules(Leaf, frozen=True, gc=False):
     """What of its account, service and number shapes a proxy number's decisions."""
 
     forwards_stop_words: bool = False
@@ -77,7 +78,7 @@ class NumberRules(msgspec.Struct, frozen=True, gc=False):
     """The operator has disabled the account: nothing is routed."""
 
 
-class Ruling(msgspec.Struct, frozen=True, gc=False):
+class Ruling(Leaf, frozen=True, gc=False):
     """What was decided about an event, and what that is about to change."""
 
     decision: Decision

@@ -9,16 +9,16 @@ from itertools import chain
 from operator import attrgetter
 from typing import final
 
-import msgspec
 from mypy_extensions import mypyc_attr
 
 from engine.core.model.records import Address, Mode, Participant, Session
 from engine.core.routing.route_cache import FlatTable, evict, invalidate
 from engine.core.sessions.expiry import ends_at, shown_end
 from engine.core.sessions.modes import MODES, ModeRules
+from engine.core.structs import Leaf
 
 
-class Endpoint(msgspec.Struct, frozen=True, gc=False):
+class Endpoint(Leaf, frozen=True, gc=False):
     """A live participant of an active session."""
 
     participant_sid: str

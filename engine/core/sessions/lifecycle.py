@@ -12,6 +12,7 @@ from engine.core.model.changes import SessionChanged
 from engine.core.model.errors import ApiError, Code, invalid_parameter
 from engine.core.model.records import ClosedReason, Session, SessionStatus
 from engine.core.model.requests import SessionRequest, SessionUpdate
+from engine.core.structs import Leaf
 
 _OPEN, _IN_PROGRESS, _CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED
 
@@ -66,7 +67,7 @@ def new_session(
     )
 
 
-class UpdatePlan(msgspec.Struct, frozen=True, gc=False):
+class UpdatePlan(Leaf, frozen=True, gc=False):
     """What an update comes to."""
 
     change: SessionChanged | None

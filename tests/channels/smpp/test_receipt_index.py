@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from engine.channels.smpp.receipt_index import Ambiguous, ReceiptIndex
@@ -86,6 +87,15 @@ def test_a_receipt_finds_the_same_number_once_no_response_can_tell_better() -> N
 
     assert (before, world.matched) == ([], [("KI1", "10")])
     assert world.index.unmatched == 0
+
+
+def test_an_id_that_was_kept_by_name_is_found() -> None:
+    """So compiled versions before this one wrote it."""
+    world = Index()
+    part = PartOfLeg("77", "KI1", "77", 2, 3)
+    world.notes.put(b"id/them/77\0one", msgspec.msgpack.encode(msgspec.structs.asdict(part)), NOW + 900, ignore)
+
+    assert at_once(world.index.find("77")) == part
 
 
 def test_what_could_not_be_kept_is_tried_again() -> None:

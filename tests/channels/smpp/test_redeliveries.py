@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from engine.channels.smpp.arrivals import Arrival
+from engine.channels.smpp.kept_rows import row_decoder
 from engine.channels.smpp.redeliveries import Redeliveries
 from engine.core.model.errors import StoreUnavailable
 from tests.channels.offered import MemoryNotes
@@ -62,3 +63,21 @@ async def test_what_the_version_before_kept_is_known() -> None:
     Redeliveries(notes, "carrier").came([arrival(2)])
 
     assert (alone, await known(notes, 1, 2)) == ([one.sid], [one.sid, arrival(2).sid])
+
+
+async def test_what_was_kept_by_name_is_known() -> None:
+    """So compiled versions before this one wrote it."""
+    notes = MemoryNotes()
+    alone, *together = (arrival(number) for number in (1, 2, 3))
+    notes.put(b"suspect/carrier/1", msgspec.msgpack.encode(msgspec.structs.asdict(alone)), NOW + 900, ignore)
+    rows = msgspec.msgpack.encode([msgspec.structs.asdict(one) for one in together])
+    notes.put(b"arrivals/carrier/2", rows, NOW + 900, ignore)
+
+    assert await known(notes, 1, 2, 3) == [one.sid for one in (alone, *together)]
+
+
+@pytest.mark.parametrize("row", [{}, {"digest": b"", "sid": 1, "at": 2.0}, [b"", "sid"], "sid"])
+def test_what_is_no_row_is_refused(row: object) -> None:
+    """However it was written."""
+    with pytest.raises(msgspec.ValidationError):
+        row_decoder(Arrival)(msgspec.msgpack.encode(row))
