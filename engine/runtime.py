@@ -11,14 +11,14 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.core.clocks import ClockGuard
-from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.model.sids import SidKind, sid_with
 
 COUNTER_END = 0x10000
 """SIDs that one millisecond can hold; more borrow the next one."""
 
 _HELD_BACK = "sessions past their end do not route, but none is closed or erased before its time has surely come"
 _POOL_BYTES = 8192
-_RANDOM_BYTES = 8
+_RANDOM_DIGITS = 16
 
 clock: Callable[[], float] = time.time
 """UTC epoch seconds."""
@@ -68,33 +68,33 @@ class SureClock:
         return self._guard.ahead_seconds
 
 
-class RandomBits:
-    """64 random bits at a time from the operating system, fetched in bulk."""
+class RandomDigits:
+    """64 random bits at a time from the operating system, as hex digits; fetched in bulk."""
 
     __slots__ = ("_left", "_source")
 
     def __init__(self, source: Callable[[int], bytes] = os.urandom) -> None:
         """Draw from `source`, which returns that many random bytes."""
         self._source = source
-        self._left: list[int] = []
+        self._left: list[str] = []
 
-    def __call__(self) -> int:
-        """Return 64 bits that were never returned before."""
+    def __call__(self) -> str:
+        """Return 16 digits that were never returned before."""
         if not self._left:
-            pool = self._source(_POOL_BYTES)
-            self._left = [int.from_bytes(pool[at : at + _RANDOM_BYTES]) for at in range(0, _POOL_BYTES, _RANDOM_BYTES)]
+            pool = self._source(_POOL_BYTES).hex()
+            self._left = [pool[at : at + _RANDOM_DIGITS] for at in range(0, 2 * _POOL_BYTES, _RANDOM_DIGITS)]
         return self._left.pop()
 
 
 class OrderedIdFactory:
     """Makes SIDs in time order; one a process, used from one thread."""
 
-    __slots__ = ("_bits", "_clock", "_counter", "_milliseconds")
+    __slots__ = ("_clock", "_counter", "_milliseconds", "_random_digits")
 
-    def __init__(self, now: Callable[[], float] = clock, bits: Callable[[], int] | None = None) -> None:
-        """Take the time from `now` (epoch seconds; may jump back) and 64 random bits at a time from `bits`."""
+    def __init__(self, now: Callable[[], float] = clock, random_digits: Callable[[], str] | None = None) -> None:
+        """Take the time from `now` (epoch seconds; may jump back) and 16 random hex digits at a time."""
         self._clock = now
-        self._bits = bits or RandomBits()
+        self._random_digits = random_digits or RandomDigits()
         self._milliseconds = 0
         self._counter = 0
 
@@ -109,4 +109,5 @@ class OrderedIdFactory:
             if self._counter == COUNTER_END:
                 self._milliseconds += 1
                 self._counter = 0
-        return ordered_sid(kind, milliseconds=self._milliseconds, counter=self._counter, random_bits=self._bits())
+        random_digits = self._random_digits()
+        return sid_with(kind, milliseconds=self._milliseconds, counter=self._counter, random_digits=random_digits)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.model.sids import SidKind, is_sid
-from engine.runtime import COUNTER_END, OrderedIdFactory, RandomBits, SureClock, choose, steady
+from engine.runtime import COUNTER_END, OrderedIdFactory, RandomDigits, SureClock, choose, steady
 
 
 @given(st.lists(st.integers(min_value=1, max_value=2**40), min_size=1, max_size=50))
@@ -24,7 +24,7 @@ def test_later_sids_sort_after_earlier_ones_whatever_the_clock_does(milliseconds
 
 def test_a_millisecond_that_is_full_borrows_the_next() -> None:
     """The counter carries into the clock instead of wrapping."""
-    new_sid = OrderedIdFactory(now=lambda: 1.0, bits=lambda: 0)
+    new_sid = OrderedIdFactory(now=lambda: 1.0, random_digits=lambda: "0" * 16)
 
     sids = [new_sid(SidKind.CALL) for _ in range(COUNTER_END + 1)]
 
@@ -32,20 +32,21 @@ def test_a_millisecond_that_is_full_borrows_the_next() -> None:
     assert sids[-1] == "CA" + f"{1001:012x}" + "0000" + "0" * 16
 
 
-def test_random_bits_are_used_once_and_fetched_in_bulk() -> None:
-    """One look at the source serves a thousand SIDs, and no two get the same bits."""
+def test_random_digits_are_used_once_and_fetched_in_bulk() -> None:
+    """One look at the source serves a thousand SIDs, and no two get the same digits."""
     asked: list[int] = []
 
     def source(size: int) -> bytes:
         asked.append(size)
         return b"".join((len(asked) * 10_000 + number).to_bytes(8) for number in range(size // 8))
 
-    bits = RandomBits(source)
+    digits = RandomDigits(source)
 
-    drawn = {bits() for _ in range(1025)}
+    drawn = {digits() for _ in range(1025)}
 
     assert asked == [8192, 8192]
     assert len(drawn) == 1025
+    assert {len(one) for one in drawn} == {16}
 
 
 def test_the_last_tie_is_broken_by_an_index_in_range() -> None:

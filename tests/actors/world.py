@@ -156,7 +156,7 @@ class World:
         self.settings = settings
         self.mood = Mood(turns)
         bits = count_from(1)
-        self.id_factory = OrderedIdFactory(self.clock, lambda: next(bits))
+        self.id_factory = OrderedIdFactory(self.clock, lambda: f"{next(bits):016x}")
         self._data_dir = data_dir
         self._resources = count_from(1)
         self._cut: set[frozenset[int]] = set()

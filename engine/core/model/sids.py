@@ -13,7 +13,7 @@ SID_LENGTH = 34
 """Characters of a SID: the prefix (2) and 32 hex digits."""
 
 _SID = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
-_WRITE_HALVES: Final[Callable[[int, int], bytes]] = Struct(">QQ").pack
+_WRITE_HALF: Final[Callable[[int], bytes]] = Struct(">Q").pack
 
 
 class SidKind(StrEnum):
@@ -56,7 +56,12 @@ def unpack(kind: SidKind, packed: bytes) -> str:
 
 def ordered_sid(kind: SidKind, *, milliseconds: int, counter: int, random_bits: int) -> str:
     """Compose a SID that sorts by time: milliseconds below 2**48, counter below 2**16, 64 random bits."""
-    return kind + _WRITE_HALVES(milliseconds << 16 | counter, random_bits).hex()
+    return sid_with(kind, milliseconds=milliseconds, counter=counter, random_digits=_WRITE_HALF(random_bits).hex())
+
+
+def sid_with(kind: SidKind, *, milliseconds: int, counter: int, random_digits: str) -> str:
+    """Compose the same with the random bits as 16 hex digits."""
+    return kind + _WRITE_HALF(milliseconds << 16 | counter).hex() + random_digits
 
 
 def first_sid_at(kind: SidKind, *, at: float) -> str:
