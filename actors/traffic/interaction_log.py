@@ -14,6 +14,7 @@ from actors.kernel.context import HostContext
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
 from actors.traffic.outbox_entries import callback, receipt
+from actors.traffic.recent import RecentMessages
 from engine.core.model.changes import Change, EntrySettled, InteractionRecorded, InteractionUpdated, SessionTouched
 from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
@@ -31,10 +32,6 @@ Answer = Callable[[Decision], None]
 
 _ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _VOICE: Final = Kind.VOICE
-MOST_RECENT: Final = 10_000
-"""Messages that are kept in memory so that reports about them need not read the disk."""
-_FORGOTTEN_AT_ONCE: Final = 100
-"""How many of the oldest make room for others; a dict takes long to find the first key behind those that it lost."""
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
@@ -72,8 +69,8 @@ class InteractionLog:
         """Open calls until they end, ended ones for the window, by CallSid; read back after a restart."""
         self.in_flight: dict[str, Interaction] = {}
         """What is being committed, by KI…, as it will be; until the commit, so that a restart loses nothing told."""
-        self._recent: dict[str, Interaction] = {}
-        """Some of the last messages that carriers of ours send, by KI…, as they were last committed; may be erased."""
+        self.recent = RecentMessages()
+        """Of messages that carriers of ours send; what is in it may be erased."""
         self._waiting: dict[str, _Waiting] = {}
         """Events that wait for a hook or a coordinator, by event key, until they are answered; lost in a restart."""
         self._unfinished: dict[str, Interaction] = {}
@@ -226,10 +223,7 @@ class InteractionLog:
         self.answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
         self.redeliveries.add(key, pack(interaction.sid), now=now)
         if decision.is_sent_by_us:
-            if len(self._recent) >= MOST_RECENT:
-                for oldest in tuple(self._recent)[:_FORGOTTEN_AT_ONCE]:
-                    del self._recent[oldest]
-            self._recent[interaction.sid] = interaction
+            self.recent.add(interaction)
         self._commit_recording(_Routed(self, interaction, session, key, decision, answer), entries)
 
     def record(
@@ -262,7 +256,7 @@ class InteractionLog:
         self._drop_in_flight(recording.interaction)
         self._settle_touch(recording.session, recording.at, is_kept=problem is None)
         if problem is not None:
-            self._recent.pop(recording.interaction.sid, None)
+            self.recent.forget(recording.interaction.sid)
             if recording.call_sid is not None:
                 self.calls.forget(recording.call_sid, recording.interaction.sid)
 
@@ -307,7 +301,7 @@ class InteractionLog:
         sid = report.interaction_sid
         if sid is None or report.status in _REFUSED_DOWNSTREAM or sid in self.in_flight:
             return None
-        interaction = self._recent.get(sid)
+        interaction = self.recent.find(sid)
         if interaction is None or not fits(report, interaction):
             return None
         service = self.service_of(interaction.service_sid)
@@ -418,13 +412,10 @@ class InteractionLog:
 
     def _keep_recent(self, updated: Interaction, *, is_kept: bool) -> None:
         """Know an interaction as it is on disk now; of what has ended, nothing more is reported."""
-        sid = updated.sid
-        if sid not in self._recent:
-            return
-        if is_kept and updated.outbound.status not in ENDED and sid not in self.in_flight:
-            self._recent[sid] = updated
+        if is_kept and updated.outbound.status not in ENDED and updated.sid not in self.in_flight:
+            self.recent.report(updated)
         else:
-            del self._recent[sid]
+            self.recent.forget(updated.sid)
 
     def _callback_of(self, interaction: Interaction, session_name: str | None) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""

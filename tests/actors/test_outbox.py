@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 
-from actors.traffic.interaction_log import MOST_RECENT
+from actors.traffic.recent import MOST_RECENT
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, OutboxMessage
 from engine.core.model.records import Kind, LegStatus, Participant, ServiceOptions, SessionStatus
@@ -155,9 +155,11 @@ async def test_of_messages_kept_in_memory_only_the_oldest_make_room(world: Hooke
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     old = await world.text(ALICE, N1, "hello")
     logs = [host.parts.interaction_log for host in world.hosts.values()]
-    (recent,) = (log._recent for log in logs if log._recent)
-    one = recent[old.interaction_sid]
-    recent |= {f"KI{number:032x}": one for number in range(len(recent), MOST_RECENT - 1)}
+    (recent,) = (log.recent for log in logs if len(log.recent))
+    one = recent.find(old.interaction_sid)
+    assert one is not None
+    for number in range(len(recent), MOST_RECENT - 1):
+        recent.add(msgspec.structs.replace(one, sid=f"KI{number:032x}"))
 
     latest = [await world.text(ALICE, N1, "hello") for _ in range(3)]
     entries = world.outbox.entries
