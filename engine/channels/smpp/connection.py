@@ -1,10 +1,11 @@
 """One connection: carries octets and timers between a transport and its session."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol, final
 
+from engine.channels.smpp.answered import AnsweredArrivals
 from engine.channels.smpp.arrivals import Arrival
 from engine.channels.smpp.pdu import Command
 from engine.channels.smpp.session import Ended, Event, RequestCame, Session
@@ -48,8 +49,8 @@ class Connection:
         """Why it is over."""
         self.undecided: dict[int, Arrival | None] = {}
         """Requests of theirs that are not answered, by sequence number."""
-        self.answered: deque[tuple[float, Arrival]] = deque()
-        """Messages of theirs, and when they were answered."""
+        self._answered = AnsweredArrivals()
+        """Messages of theirs."""
         self.is_idle = asyncio.Event()
         """Nothing of theirs waits for an answer."""
         self.is_idle.set()
@@ -137,10 +138,7 @@ class Connection:
         self.session.respond(request, body, status=status)
         arrival = self.undecided.pop(request.sequence, None)
         if arrival is not None:
-            now = self._monotonic()
-            self.answered.append((now, arrival))
-            while self.answered[0][0] < now - RECENT_SECONDS:
-                self.answered.popleft()
+            self._answered.add(arrival, self._monotonic())
         if self._held:
             self._release_soon()
         elif not self.undecided:
@@ -168,11 +166,8 @@ class Connection:
 
     def unsettled(self) -> list[Arrival]:
         """Return the messages of theirs that they may send again: not answered, or only just."""
-        since = self._monotonic() - RECENT_SECONDS
-        return [
-            *(arrival for at, arrival in self.answered if at >= since),
-            *(arrival for arrival in self.undecided.values() if arrival is not None),
-        ]
+        undecided = [arrival for arrival in self.undecided.values() if arrival is not None]
+        return self._answered.recent(self._monotonic()) + undecided
 
     # -- within ---------------------------------------------------------------------------------------------------
 
@@ -256,5 +251,3 @@ _BYTES_BESIDE_BODY: Final = 256
 """What a held request takes besides its body, about."""
 _RELEASED_AT_ONCE: Final = 100
 """How many held requests go to the owner before what has come is read again."""
-RECENT_SECONDS: Final = 10.0
-"""An answer that was written in so many seconds before a connection's end may not have arrived."""
