@@ -4,15 +4,16 @@ Apart from `worker`, since it is compiled: coroutines of mypyc spoil memory wher
 """
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol, get_args
+from typing import Final, Protocol, final, get_args
+
+from mypy_extensions import mypyc_attr
 
 from engine.core.model.outbox import OutboxContent, OutboxEntry, OutboxMessage
 from engine.core.ports.observing import DeliveryEnd, EgressObserver, OutboxKind
 from engine.core.ports.store import Lease
 from engine.outbound.delivery import Delivery, Ending, Rest, known, raised
-from engine.webhooks.queues import EntryQueue
+from engine.webhooks.queues import EntryQueue, lane_of
 
 
 class BeginsTries(Protocol):
@@ -32,17 +33,12 @@ class BegunTries:
         observer: EgressObserver,
         lease: Lease | None,
         at_work: "set[asyncio.Task[None] | None]",
-        landed: Callable[[OutboxEntry, EntryQueue], None],
     ) -> None:
-        """Begin through carriers.
-
-        Tasks that go on with a try are put `at_work`; `landed` gets what has ended on disk.
-        """
+        """Begin through carriers; tasks that go on with a try are put `at_work`."""
         self._carriers = carriers
         self._observer = observer
         self._lease = lease
         self._at_work = at_work
-        self._landed = landed
         self._under_way = 0
         self.none = asyncio.Event()
         """Set while none is under way."""
@@ -55,7 +51,7 @@ class BegunTries:
             return False
         turns = queue.turns
         if not turns.take():
-            turns.wait(partial(queue.go_on, entry.lane))
+            turns.wait(partial(queue.go_on, lane_of(entry)))
             return True
         attempt = _Try(self, entry, queue)
         self._add(1)
@@ -71,8 +67,8 @@ class BegunTries:
 
     def end_settled(self, entry: OutboxEntry, queue: EntryQueue) -> None:
         """Take that an entry was delivered, and has ended on disk."""
-        self._observer.delivered(kind_of(entry), DeliveryEnd.DELIVERED)
-        self._landed(entry, queue)
+        self._observer.delivered(kind_of(entry), _DELIVERED)
+        queue.landed(entry.sid)
 
     def end(self) -> None:
         """Take that a try has ended."""
@@ -91,6 +87,8 @@ class BegunTries:
             self.none.clear()
 
 
+@final
+@mypyc_attr(acyclic=True)
 class _Try:
     """One; has its turn until it is over. Implements `Ending`."""
 
@@ -126,3 +124,4 @@ def kind_of(entry: OutboxEntry) -> OutboxKind:
 
 
 _KINDS: Final = {kind: OutboxKind(str(kind.__struct_config__.tag)) for kind in get_args(OutboxContent)}
+_DELIVERED: Final = DeliveryEnd.DELIVERED  # a member is found tenfold faster here than in its class (3.11)

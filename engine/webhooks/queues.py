@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.outbound.delivery import Delivery, Rest
@@ -16,10 +16,10 @@ from engine.webhooks.turns import Turns
 
 _log = logging.getLogger("maskline.egress")
 
-Work = Callable[[OutboxEntry, Rest[Delivery] | None], Coroutine[Any, Any, None]]
+Work = Callable[[OutboxEntry, "EntryQueue", Rest[Delivery] | None], Coroutine[Any, Any, None]]
 """Delivers an entry, tries included, of which the first may have begun; never raises but when it is cancelled."""
 
-Begin = Callable[[OutboxEntry], bool]
+Begin = Callable[[OutboxEntry, "EntryQueue"], bool]
 """Begins to deliver an entry, which needs no task then unless it `goes_on`; False: `Work` is to do it."""
 
 
@@ -32,6 +32,12 @@ class EntryReader(Protocol):
         """Read pending entries of a queue, oldest first."""
 
 
+def lane_of(entry: OutboxEntry) -> str:
+    """Return what an entry keeps its order in."""
+    return entry.session_sid or entry.sid
+
+
+@final
 class EntryQueue:
     """The entries of one destination and account."""
 
@@ -43,12 +49,13 @@ class EntryQueue:
         window: Callable[[], int],
         begin: Begin,
         work: Work,
+        emptied: "Callable[[EntryQueue], None]",
         turns: Turns,
         pause_seconds: float,
     ) -> None:
         """Hold about `window()` entries (asked anew each time, twice as many at most); each is begun or worked on.
 
-        Those who begin and work take `turns`.
+        Those who begin and work take `turns`. `emptied` hears, perhaps several times, that no entry is pending.
         """
         self.key = key
         self.turns = turns
@@ -56,6 +63,7 @@ class EntryQueue:
         self._window = window
         self._begin = begin
         self._work = work
+        self._emptied = emptied
         self._pause_seconds = pause_seconds
         self._known: set[str] = set()
         self._landed_while_reading: list[str] = []
@@ -72,11 +80,6 @@ class EntryQueue:
     def held(self) -> int:
         """Count the entries in memory."""
         return len(self._known)
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell that no entry is known to be pending."""
-        return not self._known and not self._is_behind and self._reading is None
 
     @property
     def lanes(self) -> set[asyncio.Task[None]]:
@@ -103,13 +106,18 @@ class EntryQueue:
             self._landed_while_reading.append(entry_sid)
         else:
             self._known.discard(entry_sid)
-            self._refill()
+            self._made_room()
 
     def close(self) -> None:
         """Start nothing more."""
         self._is_open = False
         if self._reading is not None:
             self._reading.cancel()
+
+    def _made_room(self) -> None:
+        self._refill()
+        if not self._known and not self._is_behind and self._reading is None:
+            self._emptied(self)
 
     def _refill(self) -> None:
         if self._is_behind and self._is_open and self._reading is None and len(self._known) <= self._window() // 2:
@@ -143,36 +151,38 @@ class EntryQueue:
         self._reading = None
         self._known.difference_update(self._landed_while_reading)
         self._landed_while_reading.clear()
-        self._refill()
+        self._made_room()
 
     def _take(self, entry: OutboxEntry) -> None:
         self._known.add(entry.sid)
-        lane = self._lanes.get(entry.lane)
+        name = lane_of(entry)
+        lane = self._lanes.get(name)
         if lane is not None:
             lane.append(entry)
             return
-        self._lanes[entry.lane] = deque((entry,))
-        self.go_on(entry.lane)
+        self._lanes[name] = deque((entry,))
+        self.go_on(name)
 
     def go_on(self, name: str) -> None:
         """Deliver the first entry of a lane that nobody works on."""
         lane = self._lanes[name]
         if not lane or not self._is_open:
             del self._lanes[name]
-        elif not self._begin(lane[0]):
+        elif not self._begin(lane[0], self):
             _ = self._work_on(name, None)
 
     def ended(self, entry: OutboxEntry) -> None:
         """Take that the delivery of an entry has ended which was begun."""
-        self._lanes[entry.lane].popleft()
-        self.go_on(entry.lane)
+        name = lane_of(entry)
+        self._lanes[name].popleft()
+        self.go_on(name)
 
     def goes_on(self, entry: OutboxEntry, rest: Rest[Delivery]) -> "asyncio.Task[None]":
         """Go on, in a task, with the delivery of an entry that was begun."""
-        return self._work_on(entry.lane, rest)
+        return self._work_on(lane_of(entry), rest)
 
     def _work_on(self, name: str, rest: Rest[Delivery] | None) -> "asyncio.Task[None]":
-        worker = asyncio.create_task(self._work(self._lanes[name][0], rest), name="outbox-lane")
+        worker = asyncio.create_task(self._work(self._lanes[name][0], self, rest), name="outbox-lane")
         self._workers.add(worker)
         worker.add_done_callback(lambda worker: self._worked(name, worker))
         return worker

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol, TypeVar
 
 from engine.core.model.changes import EntryFailed, EntrySettled
@@ -35,15 +36,13 @@ from engine.outbound.settings import EgressSettings
 from engine.webhooks.begun_tries import BeginsTries, BegunTries, kind_of
 from engine.webhooks.delivery_log import DeliveryLog, Writer
 from engine.webhooks.hooks import Tokens
+from engine.webhooks.queue_table import QueueTable
 from engine.webhooks.queues import EntryQueue, EntryReader
 from engine.webhooks.sender import WebhookSender
 from engine.webhooks.turns import Turns
 
 LEASE_SECONDS = 0.25
 """How often a try that may not be made looks whether it may."""
-
-LEAST_WINDOW = 8
-"""Entries that a queue may have in memory, however many queues there are."""
 
 _log = logging.getLogger("maskline.egress")
 Made = TypeVar("Made")
@@ -94,75 +93,39 @@ class OutboxWorker:
         self._observer = observer
         self._clock = clock
         self._settings = settings
-        self._deliveries_to = deliveries_to
         self._draw = draw
-        self._queues: dict[QueueKey, EntryQueue] = {}
         self._deliveries = DeliveryLog(store, pause_seconds=settings.store_pause_seconds)
         self._at_work: set[asyncio.Task[None] | None] = set()
-        self._begun = BegunTries(carriers, observer=observer, lease=lease, at_work=self._at_work, landed=self._landed)
-        self._is_running = False
+        self._begun = BegunTries(carriers, observer=observer, lease=lease, at_work=self._at_work)
+        self._queues = QueueTable(
+            store, settings=settings, deliveries_to=deliveries_to, begin=self._begun.begin, work=self._deliver
+        )
+        self.add = self._queues.add
 
     @property
     def held(self) -> int:
         """Count the entries in memory."""
-        return sum(queue.held for queue in self._queues.values())
+        return self._queues.held
 
     async def start(self) -> None:
         """Deliver from now on, beginning with what the store holds."""
-        self._is_running = True
+        self._queues.open()
         for key in await self._store.pending_queues():
-            self._queue(key).catch_up()
-
-    def add(self, entries: Sequence[OutboxEntry]) -> None:
-        """Deliver these in time; they are on disk."""
-        if self._is_running:
-            for entry in entries:
-                self._queue(entry.queue).offer(entry)
+            self._queues.catch_up(key)
 
     async def stop(self, grace_seconds: float) -> None:
         """Let requests under way end, but no longer than that; everything else stays on disk."""
-        self._is_running = False
-        for queue in self._queues.values():
-            queue.close()
-        for lane in self._lanes() - self._at_work:
+        self._queues.close()
+        for lane in self._queues.lanes - self._at_work:
             lane.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._begun.none.wait()
-                await asyncio.gather(*map(asyncio.shield, self._lanes()), return_exceptions=True)
-        for lane in self._lanes():
+                await asyncio.gather(*map(asyncio.shield, self._queues.lanes), return_exceptions=True)
+        for lane in self._queues.lanes:
             lane.cancel()
-        await asyncio.gather(*self._lanes(), return_exceptions=True)
+        await asyncio.gather(*self._queues.lanes, return_exceptions=True)
         await self._deliveries.drain(grace_seconds)
-
-    def _lanes(self) -> set["asyncio.Task[None]"]:
-        return {lane for queue in self._queues.values() for lane in queue.lanes}
-
-    def _queue(self, key: QueueKey) -> EntryQueue:
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = self._made_queue(key)
-        return queue
-
-    def _made_queue(self, key: QueueKey) -> EntryQueue:
-        own = self._deliveries_to.get(key.destination, 0)
-        wanted = max(LEAST_WINDOW, self._settings.window_per_destination, _WINDOWS_HELD * own)
-        queue = EntryQueue(
-            key,
-            store=self._store,
-            window=lambda: self._window(wanted),
-            begin=lambda entry: self._begun.begin(entry, queue),
-            work=lambda entry, rest: self._deliver(entry, queue, rest),
-            turns=Turns(own or self._settings.deliveries_per_destination),
-            pause_seconds=self._settings.store_pause_seconds,
-        )
-        return queue
-
-    def _window(self, wanted: int) -> int:
-        share = self._settings.most_in_memory // (len(self._queues) or 1)
-        if share > wanted:
-            return wanted
-        return share if share > LEAST_WINDOW else LEAST_WINDOW  # noqa: FURB136 - asked for each entry; max is a call
 
     # -- one entry ----------------------------------------------------------------------------------------------
 
@@ -210,7 +173,7 @@ class OutboxWorker:
     async def _make(self, make: Rest[Delivery]) -> Delivery:
         """Await a try, or what is left of it."""
         delivery = await self._to_its_end(make)
-        if delivery.may_retry and not self._is_running:
+        if delivery.may_retry and not self._queues.is_open:
             raise asyncio.CancelledError  # what a stop ends is no try: the entry waits on disk as it is
         return delivery
 
@@ -251,13 +214,8 @@ class OutboxWorker:
             )
 
     def _end(self, entry: OutboxEntry, queue: EntryQueue, change: EntrySettled | EntryFailed, end: DeliveryEnd) -> None:
-        self._deliveries.add(change, lambda: self._landed(entry, queue))
+        self._deliveries.add(change, partial(queue.landed, entry.sid))
         self._observer.delivered(kind_of(entry), end)
-
-    def _landed(self, entry: OutboxEntry, queue: EntryQueue) -> None:
-        queue.landed(entry.sid)
-        if queue.is_empty and self._queues.get(queue.key) is queue:
-            del self._queues[queue.key]
 
     def _failure(
         self, entry: OutboxEntry, delivery: Delivery, attempts: int, *, wait_seconds: float | None = None
@@ -299,7 +257,3 @@ async def its_turn(turns: Turns) -> None:
 
 def _nothing() -> None:
     """Take that a change has landed which frees nothing."""
-
-
-_WINDOWS_HELD = 8
-"""How many times what may be under way is in memory: texts come in faster than a busy host sends them on."""

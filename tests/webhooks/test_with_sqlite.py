@@ -15,6 +15,7 @@ from engine.core.model.outbox import OutboxEntry
 from engine.core.ports.lists import OutboxFilter, PageCursor
 from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
+from engine.webhooks.queues import lane_of
 from engine.webhooks.worker import OutboxWorker
 from storage.sqlite import SqliteStore
 from storage.sqlite.schema import migrations
@@ -161,6 +162,6 @@ async def test_what_an_older_version_left_is_delivered_before_what_follows_it(
 
     assert (depth.pending, depth.dead) == (0, 0)
     arrived = [request.headers["i-twilio-idempotency-token"] for request in receiver.received]
-    for lane in {entry.lane for entry in [*old, *others, *new]}:
-        expected = [entry.sid for entry in [*old, *others, *new] if entry.lane == lane]
+    for lane in {lane_of(entry) for entry in [*old, *others, *new]}:
+        expected = [entry.sid for entry in [*old, *others, *new] if lane_of(entry) == lane]
         assert [sid for sid in arrived if sid in set(expected)] == expected

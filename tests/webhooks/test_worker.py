@@ -18,7 +18,7 @@ from engine.core.ports.outgoing import Outbox
 from engine.outbound.delivery import DELIVERED, SETTLED, Delivery
 from engine.webhooks import worker as outbox_worker
 from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog
-from engine.webhooks.worker import LEAST_WINDOW
+from engine.webhooks.queue_table import LEAST_WINDOW
 from tests.http.rig import until
 from tests.outbound.material import (
     AC,

@@ -149,11 +149,6 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
         return f"/{path}"
 
     @property
-    def lane(self) -> str:
-        """What it keeps its order in."""
-        return self.session_sid or self.sid
-
-    @property
     def destination(self) -> str:
         """What it may share a fate with: scheme, host and port of its URL, or its carrier."""
         return destination_of(self.content)
