@@ -1,11 +1,14 @@
 """The data plane of one host: what arrives is handed to its number's actor, here or on another host."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
+
+from mypy_extensions import mypyc_attr
 
 from actors.host.parts import HostParts
 from actors.host.reports import Reports, send_elsewhere
 from engine.core.model.records import Address
+from engine.core.ports.observing import Observer
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, STORE_DOWN, resolve, resolve_all
 from engine.core.routing.resolved import Resolved
@@ -30,7 +33,7 @@ class HostTraffic:
         self._registry = parts.registry
         self._directory = parts.directory
         self._log = parts.interaction_log
-        self._recorded = parts.recorded
+        self._being_changed = parts.recorded.being_changed
         self._accounts = parts.accounts
         self._route_cache = parts.route_cache
         self._node = parts.node
@@ -141,9 +144,12 @@ class HostTraffic:
         self._reports.take(report, self._sure(answer, None))
 
     def report_at_hand(self, report: LegReport, answer: AnswerReport) -> bool:
-        """Take a leg's state as `report` does, where that needs no reading; tells whether it does."""
-        interaction = self._recorded.at_hand(report) if self.is_open else None
-        if interaction is None:
+        """Take a leg's state as `report` does, where that needs no reading; tells whether it does.
+
+        That is where memory has what it is about as it is on disk, and nobody else is to change it now.
+        """
+        interaction = self._log.at_hand(report) if self.is_open else None
+        if interaction is None or interaction.sid in self._being_changed or not self._is_here(interaction.proxy):
             return False
         return self._log.take_at_hand(report, interaction, self._counted(self._sure(answer, None)))
 
@@ -152,12 +158,11 @@ class HostTraffic:
         self._reports.take_here(report, self._sure(answer, None))
 
     def _counted(self, answer: AnswerReport) -> AnswerReport:
-        def counted(outcome: ReportOutcome | None) -> None:
-            if outcome is not None:
-                self._context.observer.reported(outcome)
-            answer(outcome)
+        return _Counted(self._context.observer, answer).answered
 
-        return counted
+    def _is_here(self, proxy: Address) -> bool:
+        node = self._node
+        return node is None or node.place(proxy) == node.me
 
     def finish(self) -> Awaitable[None]:
         """Give up the reports that wait for what they are about; platforms retry."""
@@ -184,3 +189,20 @@ class HostTraffic:
     def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> Coroutine[Any, Any, RemoteSend]:
         """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
         return send_elsewhere(self._node, key, message, channel=channel, sender=sender)
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Counted:
+    """Who is answered what became of a report, which is counted."""
+
+    __slots__ = ("_answer", "_observer")
+
+    def __init__(self, observer: Observer, answer: AnswerReport) -> None:
+        self._observer = observer
+        self._answer = answer
+
+    def answered(self, outcome: ReportOutcome | None) -> None:
+        if outcome is not None:
+            self._observer.reported(outcome)
+        self._answer(outcome)

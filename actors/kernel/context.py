@@ -7,7 +7,7 @@ import msgspec
 
 from actors.kernel.settings import HostSettings
 from engine.core.model.changes import Change, EntryAdded
-from engine.core.model.errors import Code, StoreUnavailable
+from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
 from engine.core.model.sids import IdFactory
@@ -90,27 +90,8 @@ class HostContext(msgspec.Struct, frozen=True):
         """Tells whether this process is still this host; None: nothing else ever can be."""
         return lease_of(self.store, self.steady)
 
-    def commit(
-        self,
-        changes: Sequence[Change],
-        settled: Callable[[StoreUnavailable | None], None],
-        entries: Sequence[OutboxEntry],
-        late: Callable[[], None] | None = None,
-    ) -> None:
-        """Commit changes with their outbox entries, and hand those over for delivery once they are on disk."""
-        if not entries:
-            self.store.commit(changes, settled, late)
-            return
-
-        def done(problem: StoreUnavailable | None) -> None:
-            settled(problem)
-            if problem is None:
-                self.egress.outbox.add(entries)
-
-        self.store.commit((*changes, *map(EntryAdded, entries)), done, late)
-
     async def write(self, changes: Sequence[Change], entries: Sequence[OutboxEntry] = ()) -> None:
-        """Commit and wait, as `commit`; raises StoreUnavailable."""
+        """Commit and wait, as `commits.commit`; raises StoreUnavailable."""
         await self.store.write((*changes, *map(EntryAdded, entries)))
         if entries:
             self.egress.outbox.add(entries)

@@ -9,15 +9,12 @@ class KeyedLocks:
 
     def __init__(self) -> None:
         """Start with no locks."""
-        self._locks: dict[str, _Held] = {}
-
-    def is_held(self, key: str) -> bool:
-        """Tell whether somebody holds or awaits the lock of a key."""
-        return key in self._locks
+        self.held: dict[str, _Held] = {}
+        """The locks that somebody holds or awaits, by key."""
 
     def hold(self, key: str) -> "_Hold":
         """Hold the lock of a key for the length of an `async with`; a free one is taken in the same turn."""
-        return _Hold(self._locks, key)
+        return _Hold(self.held, key)
 
 
 class _Held(asyncio.Lock):

@@ -10,6 +10,7 @@ from typing import Final, final
 import msgspec
 from mypy_extensions import mypyc_attr
 
+from actors.kernel.commits import CommitFuture, commit
 from actors.kernel.context import HostContext
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
@@ -32,7 +33,8 @@ Answer = Callable[[Decision], None]
 
 _ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _VOICE: Final = Kind.VOICE
-_REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
+_NOT_OPEN: Final = ReportOutcome.NOT_OPEN
+_REFUSED_DOWNSTREAM: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
 class InteractionLog:
@@ -230,9 +232,9 @@ class InteractionLog:
         self, interaction: Interaction, session: ActiveSession, entries: Sequence[OutboxEntry] = ()
     ) -> "asyncio.Future[Interaction]":
         """Commit an interaction and what it does to its session; awaited, returns it or raises StoreUnavailable."""
-        commit = _CommitFuture(interaction)
-        self._commit_recording(_Awaited(self, interaction, session, commit), entries)
-        return commit.future
+        awaited = CommitFuture(interaction)
+        self._commit_recording(_Awaited(self, interaction, session, awaited), entries)
+        return awaited.future
 
     def _commit_recording(self, recording: "_Recording", entries: Sequence[OutboxEntry]) -> None:
         """Commit it; the idle clock of its session restarts at once."""
@@ -246,10 +248,7 @@ class InteractionLog:
             changes = (InteractionRecorded(interaction, is_elsewhere=True),)
         else:
             changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
-        if entries:
-            self._context.commit(changes, recording.on_commit, entries, recording.on_late)
-        else:
-            self._context.store.commit(changes, recording.on_commit, recording.on_late)
+        commit(self._context, changes, recording.on_commit, entries, recording.on_late)
 
     def finish(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
         """Note that a recording is on disk, or that nothing of it is."""
@@ -283,15 +282,15 @@ class InteractionLog:
             duration_seconds=whole.duration_seconds,
             at=whole.date_updated,
         )
-        commit = _CommitFuture(whole)
+        awaited = CommitFuture(whole)
         self.in_flight[whole.sid] = whole
 
         def done(problem: StoreUnavailable | None) -> None:
             self._drop_in_flight(whole)
-            commit.on_commit(problem)
+            awaited.on_commit(problem)
 
-        self._context.commit((change,), done, entries)
-        return commit.future
+        commit(self._context, (change,), done, entries)
+        return awaited.future
 
     def at_hand(self, report: LegReport) -> Interaction | None:
         """Return the interaction that a report names, where memory has it as it is on disk, or was until it was erased.
@@ -310,14 +309,15 @@ class InteractionLog:
     def take_at_hand(self, report: LegReport, interaction: Interaction, answer: AnswerReport) -> bool:
         """Commit what a report says of an interaction `at_hand`, its outbox entry's end too; False = nothing new."""
         outcome, change = apply_report(interaction, report, now=self._context.clock())
-        if change is not None:
-            self._commit_taken(report, interaction, outcome, change, answer, session_name=None)
-        return change is not None
+        if change is None:
+            return False
+        self._commit_change(_Taken(self, interaction, change, report, outcome, answer), report.entry_sid, None)
+        return True
 
     def answer_not_found(self, report: LegReport, answer: AnswerReport) -> None:
         """Answer a report of what is not recorded here."""
         if report.kind is _VOICE:
-            self._notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
+            self.notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
         answer(ReportOutcome.NOT_FOUND)
 
     def take_report(
@@ -330,85 +330,48 @@ class InteractionLog:
         outcome, change = apply_report(interaction, report, now=self._context.clock())
         if change is None and self.in_flight.get(interaction.sid) is interaction:
             return False
-        if outcome is ReportOutcome.NOT_OPEN:
-            self._notify(Code.INTERACTION_NOT_OPEN, report, interaction)
+        if outcome is _NOT_OPEN:
+            self.notify(Code.INTERACTION_NOT_OPEN, report, interaction)
         if change is None:
             answer(outcome)
         else:
-            self._commit_taken(report, interaction, outcome, change, answer, session_name=session_name)
+            taken = _Taken(self, interaction, change, report, outcome, answer)
+            self._commit_change(taken, report.entry_sid, session_name)
         return True
 
-    def _commit_taken(  # noqa: PLR0917 - what was decided about what, and whom to answer
-        self,
-        report: LegReport,
-        interaction: Interaction,
-        outcome: ReportOutcome,
-        change: InteractionUpdated,
-        answer: AnswerReport,
-        *,
-        session_name: str | None,
-    ) -> None:
-        answered = _Once(answer)
+    def commit_report(self, interaction: Interaction, change: InteractionUpdated, *, session_name: str | None) -> None:
+        """Commit a change of an interaction that nobody has reported, with what follows from it."""
+        self._commit_change(_Change(self, interaction, change), None, session_name)
 
-        def settled(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
-            if is_done and report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
-                self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
-            answered.tell(outcome if is_done else None)
-
-        entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
-        self.commit_report(
-            interaction, change, settled, answered.late, session_name=session_name, entries_done=entries_done
-        )
-
-    def commit_report(
-        self,
-        interaction: Interaction,
-        change: InteractionUpdated,
-        settled: Callable[[bool], None],
-        late: Callable[[], None] | None = None,
-        *,
-        session_name: str | None,
-        entries_done: tuple[EntrySettled, ...] = (),
-    ) -> None:
-        """Commit a change of an interaction, with what follows from it; `settled` hears whether that is done.
-
-        `late` is as `Store.commit` has it.
-        """
-        updated = msgspec.structs.replace(
-            interaction,
-            inbound=change.inbound,
-            outbound=change.outbound,
-            duration_seconds=change.duration_seconds,
-            date_updated=change.at,
-        )
-        changes: tuple[Change, ...] = (change, *entries_done)
-        is_end = ends_call(interaction, change)
-        is_told = change.inbound.status is not LegStatus.UNKNOWN
-        touched = self._touched_by_end(interaction, change.at) if is_end and is_told else None
-        if is_end:
+    def _commit_change(self, changing: "_Change", entry_sid: str | None, session_name: str | None) -> None:
+        """Commit a change with what follows from it and, where one is named, the end of an outbox entry."""
+        interaction, change, updated = changing.before, changing.change, changing.updated
+        changes: tuple[Change, ...] = (change,) if entry_sid is None else (change, EntrySettled(entry_sid))
+        if changing.is_end:
             self.calls.end(interaction, now=change.at)
             self.redeliveries.add(inbound_key(interaction), pack(interaction.sid), now=change.at)
-        if touched is not None:
-            touched.touch(change.at)
-            if not touched.is_replica:
-                changes = (*changes, SessionTouched(touched.sid, change.at))
+            if change.inbound.status is not LegStatus.UNKNOWN:
+                touched = changing.touched = self._touched_by_end(interaction, change.at)
+                if touched is not None:
+                    touched.touch(change.at)
+                    if not touched.is_replica:
+                        changes = (*changes, SessionTouched(touched.sid, change.at))
         self.in_flight[interaction.sid] = updated
-
-        def done(problem: StoreUnavailable | None) -> None:
-            self._drop_in_flight(updated)
-            self._keep_recent(updated, is_kept=problem is None)
-            if touched is not None:
-                self._settle_touch(touched, change.at, is_kept=problem is None)
-            if is_end and problem is not None:
-                self.reload_call(interaction)
-            elif is_end:
-                self._ended(updated)
-            settled(problem is None)
-
         entries = self._callback_of(updated, session_name)
         if updated.outbound.status is not interaction.outbound.status:
             entries = (*entries, *receipt(updated, self._context))
-        self._context.commit(changes, done, entries, late)
+        commit(self._context, changes, changing.on_commit, entries, changing.on_late)
+
+    def finish_change(self, changing: "_Change", *, is_kept: bool) -> None:
+        """Note that a change is on disk, or that nothing of it is."""
+        self._drop_in_flight(changing.updated)
+        self._keep_recent(changing.updated, is_kept=is_kept)
+        if changing.touched is not None:
+            self._settle_touch(changing.touched, changing.change.at, is_kept=is_kept)
+        if changing.is_end and is_kept:
+            self._ended(changing.updated)
+        elif changing.is_end:
+            self.reload_call(changing.before)
 
     def _keep_recent(self, updated: Interaction, *, is_kept: bool) -> None:
         """Know an interaction as it is on disk now; of what has ended, nothing more is reported."""
@@ -447,7 +410,8 @@ class InteractionLog:
                 sid = found[-1] if found else None
         return sid
 
-    def _notify(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
+    def notify(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
+        """Raise a debugger event about a report."""
         account_sid = report.account_sid if interaction is None else interaction.account_sid
         if account_sid is None:
             return  # a carrier's leg that is nobody's: there is no debugger to tell
@@ -477,24 +441,6 @@ class _Waiting:
         self.service_sid = service_sid
         self.answers = [answer]
         self.is_hook_asked = False
-
-
-class _Once:
-    """Who waits for what becomes of a report, and is told once."""
-
-    __slots__ = ("_answer", "_is_told")
-
-    def __init__(self, answer: AnswerReport) -> None:
-        self._answer = answer
-        self._is_told = False
-
-    def tell(self, outcome: ReportOutcome | None) -> None:
-        if not self._is_told:
-            self._is_told = True
-            self._answer(outcome)
-
-    def late(self) -> None:
-        self.tell(None)
 
 
 @mypyc_attr(acyclic=True)
@@ -563,7 +509,7 @@ class _Awaited(_Recording):
     __slots__ = ("_commit",)
 
     def __init__(
-        self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession, commit: "_CommitFuture"
+        self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession, commit: CommitFuture
     ) -> None:
         super().__init__(interaction_log, interaction, session)
         self._commit = commit
@@ -574,18 +520,69 @@ class _Awaited(_Recording):
         self._commit.on_commit(problem)
 
 
-class _CommitFuture:
-    """Awaits one commit; harmless when nobody waits any more."""
+@mypyc_attr(acyclic=True)
+class _Change:
+    """A change of an interaction on its way to disk, as a recording."""
 
-    def __init__(self, interaction: Interaction) -> None:
-        self.future: asyncio.Future[Interaction] = asyncio.get_running_loop().create_future()
-        self._interaction = interaction
+    __slots__ = ("before", "change", "interaction_log", "is_end", "touched", "updated")
+
+    def __init__(self, interaction_log: InteractionLog, before: Interaction, change: InteractionUpdated) -> None:
+        self.interaction_log = interaction_log
+        self.before = before
+        self.change = change
+        self.updated = _REPLACE(
+            before,
+            inbound=change.inbound,
+            outbound=change.outbound,
+            duration_seconds=change.duration_seconds,
+            date_updated=change.at,
+        )
+        self.is_end = ends_call(before, change)
+        self.touched: ActiveSession | None = None
 
     def on_commit(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""
-        if self.future.done():
-            return
-        if problem is None:
-            self.future.set_result(self._interaction)
-        else:
-            self.future.set_exception(problem)
+        self.interaction_log.finish_change(self, is_kept=problem is None)
+
+    def on_late(self) -> None:
+        """Take that it takes long; nobody waits for it."""
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Taken(_Change):
+    """One that was reported; who did so is answered then, or that it takes long."""
+
+    __slots__ = ("answer", "is_answered", "outcome", "report")
+
+    def __init__(  # noqa: PLR0917 - as above
+        self,
+        interaction_log: InteractionLog,
+        before: Interaction,
+        change: InteractionUpdated,
+        report: LegReport,
+        outcome: ReportOutcome,
+        answer: AnswerReport,
+    ) -> None:
+        super().__init__(interaction_log, before, change)
+        self.report = report
+        self.outcome = outcome
+        self.answer = answer
+        self.is_answered = False
+
+    def on_commit(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit, and answer, unless that was done."""
+        super().on_commit(problem)
+        if problem is None and self.report.is_outbound and self.report.status in _REFUSED_DOWNSTREAM:
+            self.interaction_log.notify(Code.DOWNSTREAM_REJECTED, self.report, self.before)
+        if not self.is_answered:
+            self.answer(self.outcome if problem is None else None)
+
+    def on_late(self) -> None:
+        """Answer that it could not be taken; the platform retries."""
+        if not self.is_answered:
+            self.is_answered = True
+            self.answer(None)
+
+
+_REPLACE: Final = msgspec.structs.replace

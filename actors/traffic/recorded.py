@@ -3,7 +3,7 @@
 Apart from `interaction_log`, which is compiled: coroutines of mypyc spoil memory where what they await raises.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -30,6 +30,8 @@ class RecordedInteractions:
         self._is_here = is_here
         self._changing = KeyedLocks()
         """Puts those in order who change an interaction, by KI…, from their read to their commit being queued."""
+        self.being_changed: Container[str] = self._changing.held
+        """Interactions, by KI…, that somebody is to change now."""
 
     async def calls_of(self, session_sid: str) -> list[Interaction]:
         """Return the open calls of a session."""
@@ -52,7 +54,7 @@ class RecordedInteractions:
                 self._log.calls.forget(call_sid, sid)  # erased while the call went on
             elif is_open_call(call):  # no report was quicker
                 name = await self._session_name(call)
-                self._log.commit_report(call, untold_end(call, now=self._context.clock()), _nobody, session_name=name)
+                self._log.commit_report(call, untold_end(call, now=self._context.clock()), session_name=name)
 
     async def known_answer(self, key: str, event: InboundEvent, service_sid: str) -> Decision | None:
         """Return the answer to an event that was routed lately, if its record is there."""
@@ -97,13 +99,6 @@ class RecordedInteractions:
                 going_on = self._log.calls.open(report.resource_sid, report.account_sid, report.numbers)
                 return going_on if sid in going_on else (*going_on, sid)
         return going_on
-
-    def at_hand(self, report: LegReport) -> Interaction | None:
-        """Return what a report is about, where memory has it as it is on disk and nobody else is to change it now."""
-        interaction = self._log.at_hand(report)
-        if interaction is None or self._changing.is_held(interaction.sid) or not self._is_here(interaction.proxy):
-            return None
-        return interaction
 
     async def report(self, report: LegReport, answer: AnswerReport) -> None:
         """Take the state of a leg; answers once it is committed, None when it could not be.
@@ -170,7 +165,3 @@ class RecordedInteractions:
     async def settle(self, session_sids: Collection[str]) -> None:
         """Wait for the interactions of sessions that are being committed."""
         await self._log.wait_for_commits(session_sids)
-
-
-def _nobody(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
-    """Tell nobody of a commit; a call whose end could not be committed is found with the next pass."""

@@ -12,6 +12,8 @@ from engine.core.model.records import Interaction, Kind, Leg, LegStatus
 from engine.core.routing.traffic import LegReport, ReportOutcome
 
 _VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_RECORDED: Final = ReportOutcome.RECORDED
+_UNKNOWN: Final = LegStatus.UNKNOWN
 
 ENDED: Final = frozenset(
     {
@@ -52,7 +54,7 @@ _WORDS: dict[str, LegStatus] = {
 }
 """Platforms' words, in lower case with hyphens: who has read a message has it; what came in part is under way."""
 
-_STAGE: dict[LegStatus, int] = {
+_STAGE: Final[dict[LegStatus, int]] = {
     LegStatus.SCHEDULED: 0,
     LegStatus.ACCEPTED: 1,
     LegStatus.RECEIVING: 1,
@@ -113,12 +115,12 @@ def apply_report(
     leg = interaction.outbound if report.is_outbound else interaction.inbound
     if leg.status in ENDED and report.status in ENDED and report.status is not leg.status:
         return ReportOutcome.NOT_OPEN, None
-    reopens = not report.is_outbound and leg.status is LegStatus.UNKNOWN and report.status not in ENDED
+    reopens = not report.is_outbound and leg.status is _UNKNOWN and report.status not in ENDED
     if reopens or (leg.status is not None and not _is_news(leg, report)):
         return ReportOutcome.REPEATED, None
-    moved = msgspec.structs.replace(leg, status=report.status, resource_sid=report.resource_sid or leg.resource_sid)
+    moved = _REPLACE(leg, status=report.status, resource_sid=report.resource_sid or leg.resource_sid)
     duration = report.duration_seconds if _carries_duration(interaction, report) else None
-    return ReportOutcome.RECORDED, InteractionUpdated(
+    return _RECORDED, InteractionUpdated(
         interaction_sid=interaction.sid,
         inbound=interaction.inbound if report.is_outbound else moved,
         outbound=moved if report.is_outbound else interaction.outbound,
@@ -171,3 +173,6 @@ def was_answered(interaction: Interaction) -> bool:
 
 
 _ANSWERED = frozenset({LegStatus.ANSWERED, LegStatus.IN_PROGRESS, LegStatus.COMPLETED})
+
+
+_REPLACE: Final = msgspec.structs.replace
