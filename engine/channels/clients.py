@@ -11,7 +11,6 @@ from functools import partial
 
 from engine.channels.base import (
     OVERDUE,
-    BeginsToSend,
     EndsCalls,
     OutHangUp,
     OutReceipt,
@@ -19,14 +18,14 @@ from engine.channels.base import (
     Sent,
     TakesReceipts,
 )
-from engine.channels.sending import ReportAtHand, Sending, leg_of, sent_leg, to_send
+from engine.channels.sending import BegunSendings, ReportAtHand, leg_of, sent_leg, to_send
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt, ToCarrier
 from engine.core.model.records import Address, DebuggerEvent, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
 from engine.core.routing.traffic import AnswerReport, LegReport, ReportOutcome
-from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Ending, Rest
+from engine.outbound.delivery import DELIVERED, SETTLED, Delivery, Rest
 
 TWIML = "twiml"
 """The name that routes give to the inbound webhook's own answer."""
@@ -108,10 +107,10 @@ class CarrierClients:
         A report that the store could not take is made again after a pause. By `sure_clock` a message is overdue.
         """
         self._senders = senders
-        self._begins = {name: sender.begin for name, sender in senders.items() if isinstance(sender, BeginsToSend)}
         self._pause_seconds = pause_seconds
         self._report = report
         self._report_at_hand = report_at_hand
+        self.begin = BegunSendings(senders, report_at_hand=report_at_hand, reports=self).begin
         self._observer = observer
         self._clock = clock
         self._sure_clock = sure_clock
@@ -160,13 +159,6 @@ class CarrierClients:
         if self._report_at_hand(report, taken.set) and await taken.outcome is not None:
             return SETTLED
         return await self.reported(report)
-
-    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
-        """Begin to send a message, where its carrier needs no task for that."""
-        begin = self._begins.get(content.carrier)
-        return begin is not None and begin(
-            to_send(entry, content), Sending(entry, content, ending, self._report_at_hand, self)
-        )
 
     async def reported(self, report: LegReport) -> Delivery:
         """Report until it is taken: while the store is down the message must not count as unsent."""

@@ -3,11 +3,13 @@
 Apart from `clients`, since it is compiled: coroutines of mypyc spoil memory where what they await raises.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol, final
 
-from engine.channels.base import OutMessage, Sent
+from mypy_extensions import mypyc_attr
+
+from engine.channels.base import BeginsToSend, OutMessage, Sent
 from engine.core.model.outbox import OutboxEntry, OutboxMessage
 from engine.core.model.records import Kind, LegStatus
 from engine.core.routing.traffic import AnswerReport, LegReport, ReportOutcome
@@ -27,44 +29,57 @@ class Reports(Protocol):
         """Await what is left of a try, then report the leg."""
 
 
-class Sending:
+@final
+class BegunSendings:
+    """Begins to send messages; implements `BeginsTries` of the outbox."""
+
+    def __init__(self, senders: Mapping[str, object], *, report_at_hand: ReportAtHand, reports: Reports) -> None:
+        """Send through those of these that need no task where all goes well, by name."""
+        self._begins = {name: sender.begin for name, sender in senders.items() if isinstance(sender, BeginsToSend)}
+        self.report_at_hand = report_at_hand
+        self.reports = reports
+
+    def begin(self, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]) -> bool:
+        """Begin to send a message, where its carrier needs no task for that."""
+        begin = self._begins.get(content.carrier)
+        return begin is not None and begin(to_send(entry, content), _Sending(self, entry, content, ending))
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Sending:
     """A message that is sent without a task; implements `Ending`."""
 
-    __slots__ = ("_content", "_ending", "_entry", "_report_at_hand", "_reports")
+    __slots__ = ("_content", "_ending", "_entry", "_report", "_sendings")
 
-    def __init__(  # noqa: PLR0917 - made in one place
-        self,
-        entry: OutboxEntry,
-        content: OutboxMessage,
-        ending: Ending[Delivery],
-        report_at_hand: ReportAtHand,
-        reports: Reports,
+    def __init__(
+        self, sendings: BegunSendings, entry: OutboxEntry, content: OutboxMessage, ending: Ending[Delivery]
     ) -> None:
+        self._sendings = sendings
         self._entry = entry
         self._content = content
         self._ending = ending
-        self._report_at_hand = report_at_hand
-        self._reports = reports
+        self._report: LegReport | None = None
 
     def ended(self, sent: Sent) -> None:
         """Report the leg, where that needs no task."""
-        if not sent.is_done:
+        if sent.error:  # it is not done
             self._ending.ended(sent)
             return
-        report = sent_leg(self._entry, self._content, sent)
+        report = self._report = sent_leg(self._entry, self._content, sent)
+        if not self._sendings.report_at_hand(report, self.reported):
+            self.reported(None)
 
-        def reported(outcome: ReportOutcome | None) -> None:
-            if outcome is None:
-                self._ending.goes_on(partial(self._reports.reported, report))
-            else:
-                self._ending.ended(SETTLED)
-
-        if not self._report_at_hand(report, reported):
-            reported(None)
+    def reported(self, outcome: ReportOutcome | None) -> None:
+        """Take that the report is on disk, or is to be made in a task."""
+        if outcome is not None:
+            self._ending.ended(SETTLED)
+        elif self._report is not None:
+            self._ending.goes_on(partial(self._sendings.reports.reported, self._report))
 
     def goes_on(self, rest: Rest[Sent]) -> None:
         """Leave it to a task."""
-        self._ending.goes_on(partial(self._reports.told, self._entry, self._content, rest))
+        self._ending.goes_on(partial(self._sendings.reports.told, self._entry, self._content, rest))
 
 
 def to_send(entry: OutboxEntry, content: OutboxMessage) -> OutMessage:
@@ -99,7 +114,7 @@ def leg_of(
 ) -> LegReport:
     """Return what is reported of the leg of a message; the entry ends with it, where it is named."""
     return LegReport(
-        kind=Kind.MESSAGE,
+        kind=_MESSAGE,
         account_sid=entry.account_sid,
         interaction_sid=content.interaction_sid,
         is_outbound=True,
@@ -108,3 +123,6 @@ def leg_of(
         problem=problem,
         entry_sid=entry_sid,
     )
+
+
+_MESSAGE: Final = Kind.MESSAGE  # a member is found tenfold faster here than in its class (3.11)

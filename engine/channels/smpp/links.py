@@ -176,7 +176,8 @@ class Links:
         if isinstance(token, Waiting):
             token.answered(response)
         self._send(connection)
-        self.has_heard.set()
+        if self._is_stopping:
+            self.has_heard.set()
 
     def stop_accepting(self) -> None:
         """Refuse what comes from now on, and send nothing more."""

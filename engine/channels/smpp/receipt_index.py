@@ -42,7 +42,6 @@ class ReceiptIndex:
     def __init__(self, notes: Notes, peer: str, *, matched: Matched) -> None:
         """Keep them under the peer's name."""
         self._notes = notes
-        self._ids = SentIds(notes, peer)
         self._legs = f"leg/{peer}/".encode()
         self._early = f"early/{peer}/".encode()
         self._matched = matched
@@ -57,6 +56,8 @@ class ReceiptIndex:
         self._landed = 0
         """How many commits of such states have ended."""
         self._at_once = AtOnce()
+        self._ids = SentIds(notes, peer, awaited=self._unmatched_by_form, found=self._found)
+        self.add = self._ids.add
 
     async def load(self) -> None:
         """Read the receipts that wait for their messages."""
@@ -68,11 +69,9 @@ class ReceiptIndex:
         """Count the receipts that wait for their messages."""
         return len(self._unmatched)
 
-    def add(self, part: PartOfLeg, now: float, done: NoteDone) -> None:
-        """Keep the id of a message; `done` is called once it is on disk. Receipts that wait for it are taken."""
-        form = self._ids.add(part, now, done)
-        if self._unmatched:
-            self._at_once.run(self._match(self._unmatched_by_form.get(form, ()), now), lambda: None)
+    def _found(self, form: str, now: float) -> None:
+        """Take the receipts that wait for an id which has come."""
+        self._at_once.run(self._match(self._unmatched_by_form[form], now), lambda: None)
 
     async def finish(self) -> None:
         """Give up what still looks for messages; receipts that wait are on disk."""

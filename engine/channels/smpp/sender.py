@@ -21,7 +21,7 @@ from engine.channels.smpp.writing import TooLong
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, LegStatus
 from engine.core.ports.observing import SmppCount
-from engine.outbound.delivery import Delivery, Ending
+from engine.outbound.delivery import Delivery
 
 Draw = Callable[[int], int]
 """Draws a number below another."""
@@ -41,7 +41,8 @@ class Sender:
     def __init__(self, links: Links, context: ChannelContext, *, draw: Draw = random.randrange) -> None:
         """Send over these connections."""
         self._links = links
-        self._submissions = Submissions(links, context)
+        self._submissions = Submissions(links, context, go_on=self._go_on)
+        self.begin = self._submissions.begin
         self._peer = links.peer
         self._receipts = links.inbound.receipts
         self._notes = context.notes
@@ -61,11 +62,8 @@ class Sender:
             return Sent(error="a short message carries no media")
         return await self._judged(message, self._send(message))
 
-    def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
-        """Begin a try with a message of one PDU; what does not go well at once goes on in a task, as `send` does it."""
-        return self._submissions.begin(message, ending, self._go_on)
-
     async def _go_on(self, message: OutMessage, part: ShortMessage, response: Response | None) -> Sent:
+        """Go on, as `send` does it, with a message that was begun."""
         try:
             return await self._judged(message, self._single(message, part, response))
         finally:

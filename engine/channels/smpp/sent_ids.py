@@ -3,9 +3,11 @@
 Apart from `receipt_index`, since it is compiled: coroutines of mypyc spoil memory where what they await raises.
 """
 
-from typing import Final
+from collections.abc import Callable, Container
+from typing import Final, final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from engine.channels.smpp.receipts import form_of
 from engine.core.model.errors import StoreUnavailable
@@ -29,37 +31,57 @@ class PartOfLeg(Row, frozen=True, array_like=True):
 class SentIds:
     """The ids of one peer."""
 
-    def __init__(self, notes: Notes, peer: str) -> None:
-        """Keep them under the peer's name."""
+    def __init__(
+        self, notes: Notes, peer: str, *, awaited: Container[str], found: Callable[[str, float], None]
+    ) -> None:
+        """Keep them under the peer's name; `found` gets a form that was `awaited`, and when it came."""
         self._notes = notes
+        self._awaited = awaited
+        self._found = found
         self._prefix = f"id/{peer}/".encode()
         self.pending: dict[str, list[PartOfLeg]] = {}
         """By form, those whose commit is under way, the last one last."""
 
-    def add(self, part: PartOfLeg, now: float, done: NoteDone) -> str:
-        """Keep the id of a message under its form, which is returned; `done` is called once it is on disk."""
+    def add(self, part: PartOfLeg, now: float, done: NoteDone) -> None:
+        """Keep the id of a message under its form; `done` is called once it is on disk."""
         form = form_of(part.message_id)
         pending = self.pending.get(form)
         if pending is None:
             self.pending[form] = [part]
         else:
             pending.append(part)
-
-        def landed(problem: StoreUnavailable | None) -> None:
-            pending = self.pending[form]
-            pending.remove(part)
-            if not pending:
-                del self.pending[form]
-            done(problem)
-
         at = int(now * 1000).to_bytes(8)
         key = self.prefix_of(form) + at + f"{part.number}{part.interaction_sid[-8:]}".encode()
-        self._notes.put(key, _ENCODE(part), now + KEPT_SECONDS, landed)
-        return form
+        self._notes.put(key, _ENCODE(part), now + KEPT_SECONDS, _Pending(self, form, part, done).landed)
+        if form in self._awaited:
+            self._found(form, now)
 
     def prefix_of(self, form: str) -> bytes:
         """Return how the keys of a form begin."""
         return self._prefix + form.encode("utf-8") + b"\0"
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Pending:
+    """An id on its way to disk."""
+
+    __slots__ = ("_done", "_form", "_ids", "_part")
+
+    def __init__(self, ids: SentIds, form: str, part: PartOfLeg, done: NoteDone) -> None:
+        self._ids = ids
+        self._form = form
+        self._part = part
+        self._done = done
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        pending = self._ids.pending
+        parts = pending[self._form]
+        if len(parts) == 1:
+            del pending[self._form]
+        else:
+            parts.remove(self._part)
+        self._done(problem)
 
 
 KEPT_SECONDS: Final = 3 * 86_400.0

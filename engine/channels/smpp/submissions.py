@@ -5,8 +5,10 @@ Apart from `sender`, since it is compiled: coroutines of mypyc spoil memory wher
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, final
 from zlib import crc32
+
+from mypy_extensions import mypyc_attr
 
 from engine.channels.base import ChannelContext, OutMessage, Sent
 from engine.channels.smpp.connection import Response
@@ -25,26 +27,29 @@ GoOn = Callable[[OutMessage, ShortMessage, Response | None], Awaitable[Sent]]
 """Goes on with a message that was not taken at once, from this response."""
 
 
+@final
 class Submissions:
     """Messages on their way to one peer."""
 
-    def __init__(self, links: Links, context: ChannelContext) -> None:
-        """Send over these connections."""
+    def __init__(self, links: Links, context: ChannelContext, *, go_on: GoOn) -> None:
+        """Send over these connections; what does not go well at once is for `go_on`."""
+        self.go_on = go_on
         self._links = links
         self._peer = links.peer
+        self._is_esme = links.peer.is_esme
         self._receipts = links.inbound.receipts
         self._clock = context.sure_clock
         self._count = context.observer.smpp
 
-    def begin(self, message: OutMessage, ending: Ending[Sent], go_on: GoOn) -> bool:
-        """Begin to send a message, where one PDU carries it; what does not go well at once is for `go_on`."""
+    def begin(self, message: OutMessage, ending: Ending[Sent]) -> bool:
+        """Begin to send a message, where one PDU carries it; what does not go well at once goes on in a task."""
         if message.media or message.valid_until is not None:
             return False
         try:
             parts = self.parts_of(message)
             if len(parts) > 1:
                 return False
-            submission = _Submission(self, message, parts[0], ending, go_on)
+            submission = _Submission(self, message, parts[0], ending)
             self._links.put(Waiting(message.account_sid, lane_of(message), write_message(parts[0]), submission))
         except (Stopping, TooLong):
             return False
@@ -54,7 +59,7 @@ class Submissions:
     def parts_of(self, message: OutMessage, *, reference: int = 0) -> list[ShortMessage]:
         """Return the PDUs of a message; of a long one with a reference. Raises TooLong."""
         user_reference = crc32(message.key.encode()) & 0xFFFF
-        text = OutText(message.sender, message.to, message.body, user_reference, self._peer.is_esme, message.raw)
+        text = OutText(message.sender, message.to, message.body, user_reference, self._is_esme, message.raw)
         return parts_of(text, self._peer, reference=reference)
 
     def end(self, message: OutMessage, response: Response | None) -> Sent:
@@ -68,11 +73,11 @@ class Submissions:
         """Take that the peer has a message of one PDU."""
         message_id = self.took(response)
         self.keep_id(PartOfLeg(message_id, message.interaction_sid, message_id), ignore)
-        return Sent(status=LegStatus.SENT, resource_sid=message_id)
+        return Sent(status=_SENT, resource_sid=message_id)
 
     def took(self, response: Response) -> str:
         """Count a part as taken; return what the peer calls it."""
-        self._count(SmppCount.SUBMITTED)
+        self._count(_SUBMITTED)
         try:
             return read_message_id(response[1])[:_LONGEST_ID]
         except BadBody:
@@ -89,24 +94,23 @@ class Submissions:
             done(problem)
 
 
+@final
+@mypyc_attr(acyclic=True)
 class _Submission:
     """A message of one PDU that no task waits for; implements `Hears`."""
 
-    __slots__ = ("_ending", "_go_on", "_message", "_part", "_submissions")
+    __slots__ = ("_ending", "_message", "_part", "_submissions")
 
-    def __init__(  # noqa: PLR0917 - made in one place
-        self, submissions: Submissions, message: OutMessage, part: ShortMessage, ending: Ending[Sent], go_on: GoOn
-    ) -> None:
+    def __init__(self, submissions: Submissions, message: OutMessage, part: ShortMessage, ending: Ending[Sent]) -> None:
         self._submissions = submissions
         self._message = message
         self._part = part
         self._ending = ending
-        self._go_on = go_on
 
     def answered(self, response: Response | None) -> None:
         """Take the response."""
         if response is None or response[0]:
-            self._ending.goes_on(partial(self._go_on, self._message, self._part, response))
+            self._ending.goes_on(partial(self._submissions.go_on, self._message, self._part, response))
             return
         try:
             self._ending.ended(self._submissions.end(self._message, response))
@@ -130,3 +134,5 @@ def ignore(problem: StoreUnavailable | None) -> None:
 
 STOPPED: Final = Sent(error="the server stops", may_retry=True)
 _LONGEST_ID: Final = 65
+_SENT: Final = LegStatus.SENT  # a member is found tenfold faster here than in its class (3.11)
+_SUBMITTED: Final = SmppCount.SUBMITTED

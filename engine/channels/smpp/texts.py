@@ -131,13 +131,13 @@ def raw_of(octets: bytes, data_coding: int, *, reading: Reading) -> RawText | No
     return RawText(reading.name, data_coding, octets)
 
 
-def as_it_came(raw: RawText | None, *, reading: Reading, keeps_class: bool = False) -> EncodedText | None:
+def as_it_came(raw: RawText, *, reading: Reading, keeps_class: bool = False) -> EncodedText | None:
     """Return a text untouched, for a peer that reads it as its sender does; None where it has to be written anew.
 
     A wrong table then damages nothing: nobody but us has read the text by it. With `keeps_class`, a message that is to
     be shown at once stays one.
     """
-    if raw is None or raw.alphabet != reading.name or reading.is_packed:
+    if raw.alphabet != reading.name or reading.is_packed:
         return None
     meaning, is_whole = _meaning(raw.data_coding), len(raw.octets) <= _ONE_MESSAGE
     if isinstance(meaning, NotText):

@@ -1,5 +1,7 @@
 """A message of ours as the PDUs that carry it; sans-IO."""
 
+from typing import Final
+
 import msgspec
 
 from engine.channels.smpp.addresses import write_address
@@ -11,10 +13,14 @@ from engine.channels.smpp.times import relative
 from engine.core.model.records import Address, RawText
 from engine.core.structs import Value
 
-_WITH_RECEIPT = 1
-_MOST_SEPTETS, _MOST_OCTETS = 160, 140
+_WITH_RECEIPT: Final = 1
+_MOST_SEPTETS: Final = 160
 """Of short_message, without a header."""
-_MOST_PARTS = 255
+_MOST_OCTETS: Final = 140
+"""The same."""
+_MOST_PARTS: Final = 255
+_USER_REFERENCE: Final = Tag.USER_MESSAGE_REFERENCE  # a member is found tenfold faster here than in its class (3.11)
+_PAYLOAD: Final = Tag.MESSAGE_PAYLOAD
 
 
 class TooLong(ValueError):  # noqa: N818 - names a state of the text
@@ -39,7 +45,8 @@ def parts_of(text: OutText, peer: SmppPeer, *, reference: int) -> list[ShortMess
 
     A long one is told apart by its `reference` from others to the same number.
     """
-    encoded = as_it_came(text.raw, reading=peer.reading, keeps_class=peer.message_class)
+    raw = text.raw
+    encoded = None if raw is None else as_it_came(raw, reading=peer.reading, keeps_class=peer.message_class)
     is_swapped = peer.ucs2_little_endian and encoded is None
     encoded = encoded or encode(
         text.body,
@@ -64,7 +71,7 @@ def parts_of(text: OutText, peer: SmppPeer, *, reference: int) -> list[ShortMess
 def _single(text: OutText, peer: SmppPeer, encoded: EncodedText, octets: bytes) -> ShortMessage:
     optional = _user_reference(text, 0)
     if len(octets) > (_MOST_SEPTETS if encoded.is_septets else _MOST_OCTETS):
-        return _message(text, peer, encoded.data_coding, b"", {**optional, Tag.MESSAGE_PAYLOAD: octets})
+        return _message(text, peer, encoded.data_coding, b"", {**optional, _PAYLOAD: octets})
     return _message(text, peer, encoded.data_coding, octets, optional)
 
 
@@ -83,7 +90,7 @@ def _message(  # noqa: PLR0917 - what a message is made of
 
 
 def _user_reference(text: OutText, number: int) -> dict[int, bytes]:
-    return {Tag.USER_MESSAGE_REFERENCE: (text.user_reference + number & 0xFFFF).to_bytes(2)}
+    return {_USER_REFERENCE: (text.user_reference + number & 0xFFFF).to_bytes(2)}
 
 
 def _part(whole: ShortMessage, place: Place, octets: bytes, optional: dict[int, bytes]) -> ShortMessage:

@@ -84,11 +84,10 @@ async def test_a_long_text_is_cut_anew_where_its_characters_may_be_cut() -> None
             await task
 
     assert b"".join(user_data(part).octets for part in parts) == octets
-    assert as_it_came(RawText("gsm", 5, b"\x83\x65" * 71), reading=Reading()) is None
-    assert (
-        as_it_came(raw_of(b"abc", 0, reading=Reading(Alphabet.GSM_PACKED)), reading=Reading(Alphabet.GSM_PACKED))
-        is None
-    )
+    packed = Reading(Alphabet.GSM_PACKED)
+    for raw, reading in ((RawText("gsm", 5, b"\x83\x65" * 71), Reading()), (raw_of(b"abc", 0, reading=packed), packed)):
+        assert raw is not None
+        assert as_it_came(raw, reading=reading) is None
 
 
 @pytest.mark.parametrize(
