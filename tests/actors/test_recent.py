@@ -1,6 +1,7 @@
 """Messages that are kept in memory for their reports."""
 
 import msgspec
+import pytest
 
 from actors.traffic.recent import MOST_RECENT, RecentMessages
 from engine.core.model.records import Interaction, Kind, Leg, LegStatus
@@ -21,16 +22,18 @@ SENT = Interaction(
 )
 
 
-def test_a_message_that_was_reported_is_found_as_it_is() -> None:
-    """In each field; the other ones as they were."""
+@pytest.mark.parametrize("reported", [SENT, msgspec.structs.replace(SENT, inbound=Leg(), body=None, media=())])
+def test_a_message_that_was_reported_is_found_as_it_is(reported: Interaction) -> None:
+    """In each field, however often it was; the other ones as they were."""
     recent = RecentMessages()
     other = msgspec.structs.replace(SENT, sid="KI2")
-    recent.add(msgspec.structs.replace(SENT, outbound=Leg(participant_sid="KP2")))
+    recent.add(msgspec.structs.replace(reported, outbound=Leg(participant_sid="KP2")))
     recent.add(other)
 
-    recent.report(SENT)
+    for _ in range(2):
+        recent.report(reported)
 
-    assert (recent.find("KI1"), recent.find("KI2"), recent.find("KI3")) == (SENT, other, None)
+    assert (recent.find("KI1"), recent.find("KI2"), recent.find("KI3")) == (reported, other, None)
 
 
 def test_a_report_brings_nothing_back() -> None:
