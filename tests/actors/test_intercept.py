@@ -206,6 +206,22 @@ async def test_a_rewritten_message_stays_rewritten_after_a_restart(world: Hooked
     assert len(world.recorded()) == 1
 
 
+async def test_a_message_that_no_gate_was_asked_about_is_answered_again_as_it_was(world: HookedWorld) -> None:
+    """Also where the service has got a gate meanwhile that would send another text, and the session is closed."""
+    await world.configure()
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.MESSAGE, ALICE, N1, body="my number is 555")
+    first = await world.receive(event)
+
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    world.hooks.gate = replaced(InterceptVerdict(), "my number is ...")
+    again = await world.receive(event)
+    await world.close(session)
+
+    assert (await world.receive(event), again) == (first, first)
+    assert len(world.recorded()) == 1
+
+
 async def test_a_redelivered_message_that_a_carrier_of_ours_sends_asks_no_gate_again(world: HookedWorld) -> None:
     """The carrier has the text that the gate let pass; another answer of the gate would change nothing."""
     world.carriers.name = "main"
