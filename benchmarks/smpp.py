@@ -1,7 +1,8 @@
 """A text over SMPP and on: deliver_sm, decision, disk, deliver_sm_resp, submit_sm; beside libraries that only echo.
 
 An SMSC in this process (`benchmarks.smpp_load`) delivers and takes. The engine records each text, its interaction and
-its outbox entry, FULL, before it answers; the peers keep nothing and decide nothing.
+its outbox entry, FULL, before it answers; the libraries keep nothing and decide nothing. Jasmin, a gateway, gets each
+text from an ESME here, keeps it in RabbitMQ, routes it and submits it.
 """
 
 import os
@@ -9,8 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +33,9 @@ CONNECTIONS = 8
 WINDOW = 100
 """Messages of a connection, each way, that wait for responses."""
 OURS = "engine"
+GATEWAY = "Jasmin"
+GATEWAY_SHARE = 20
+"""A slow one gets a message of so many."""
 
 _HERE = Path(__file__).parent
 _NODE_MODULE = Path("build/smpp/node_modules/smpp").absolute()
@@ -86,20 +90,71 @@ def _echoes() -> dict[str, list[str]]:
     return {name: command for name, command in there.items() if command}
 
 
+@contextmanager
+def _gateway(smsc: LoadingSmsc, directory: Path) -> Iterator[Callable[[], float] | None]:
+    """Run Jasmin between this process and itself; yields its processor time with its broker's, None where it is not."""
+    # Imported here: whoever runs other benchmarks needs no tests.
+    from tests.e2e.jasmin import Jasmin, NoJasmin  # noqa: PLC0415
+
+    try:
+        jasmin = Jasmin(directory)
+    except NoJasmin as reason:
+        print(f"figures beside {GATEWAY} are left out: {reason}", file=sys.stderr)
+        yield None
+        return
+    with closing(jasmin):
+        names = [f"network{number}" for number in range(CONNECTIONS)]
+        add = jasmin.console.add
+        add("group", gid="all")
+        add("user", username="loader", password="secret", gid="all", uid="loader")  # noqa: S106 - of this process
+        add("filter", type="UserFilter", fid="loader", uid="loader")
+        for name in names:
+            jasmin.connect(name, smsc.port)
+        smsc.await_binds(CONNECTIONS)
+        spread = ";".join(f"smppc({name})" for name in names)
+        add("mtrouter", type="RandomRoundrobinMTRoute", order="9", filters="loader", connectors=spread, rate="0.0")
+        smsc.bind(jasmin.smpp_port, "loader", password="secret", connections=CONNECTIONS)  # noqa: S106 - likewise
+        yield jasmin.running.cpu_seconds
+
+
 class _Loaded:
     """One of those that are measured, bound to an SMSC of its own."""
 
-    def __init__(self, smsc: LoadingSmsc, server: Serving) -> None:
+    def __init__(self, smsc: LoadingSmsc, cpu_seconds: Callable[[], float]) -> None:
         self._smsc = smsc
-        self._server = server
+        self._cpu_seconds = cpu_seconds
         self._next = 0
 
     def run(self, messages: int, *, per_second: float = 0.0) -> Sample:
         numbers = range(self._next, self._next + messages)
-        self._next += messages
+        self._next = numbers.stop
         return self._smsc.run(
-            _PAIRS, numbers=numbers, window=WINDOW, cpu_seconds=self._server.cpu_seconds, per_second=per_second
+            _PAIRS, numbers=numbers, window=WINDOW, cpu_seconds=self._cpu_seconds, per_second=per_second
         )
+
+
+Samples = dict[str, list[Sample]]
+
+
+def _rounds(loaded: dict[str, _Loaded], rounds: int, messages: int) -> tuple[Samples, Samples]:
+    """Return the samples of each at full speed, and at half of that."""
+    full: Samples = {name: [] for name in loaded}
+    half: Samples = {name: [] for name in loaded}
+    for _ in range(rounds):
+        for name, one in loaded.items():
+            full[name].append(one.run(messages))
+            half[name].append(one.run(messages // 4, per_second=full[name][-1].per_second / 2))
+    return full, half
+
+
+def _gateway_rounds(rounds: int, messages: int) -> tuple[Samples, Samples]:
+    """Return those of the gateway, which is there only then: idle, it and its broker take a part of the core."""
+    with core_apart() as core, ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        smsc = stack.enter_context(LoadingSmsc())
+        with on_core(core):
+            cpu_seconds = stack.enter_context(_gateway(smsc, directory))
+        return ({}, {}) if cpu_seconds is None else _rounds({GATEWAY: _Loaded(smsc, cpu_seconds)}, rounds, messages)
 
 
 def _figure(name: str, own: list[Sample], others: dict[str, list[Sample]], half: list[Sample]) -> Figure:
@@ -138,16 +193,17 @@ def measure(scale: Scale) -> Section:
                 )
                 server = stack.enter_context(run)
             smsc.await_binds(CONNECTIONS)
-            loaded[name] = _Loaded(smsc, server)
-        full: dict[str, list[Sample]] = {name: [] for name in loaded}
-        half: dict[str, list[Sample]] = {name: [] for name in loaded}
-        for _ in range(scale.rounds):
-            for name, one in loaded.items():
-                full[name].append(one.run(messages))
-                half[name].append(one.run(messages // 4, per_second=full[name][-1].per_second / 2))
+            loaded[name] = _Loaded(smsc, server.cpu_seconds)
+        full, half = _rounds(loaded, scale.rounds, messages)
+    full_of_gateway, half_of_gateway = _gateway_rounds(scale.rounds, messages // GATEWAY_SHARE)
+    full |= full_of_gateway
+    half |= half_of_gateway
     others = {name: samples for name, samples in full.items() if name != OURS}
     figures = [_figure(OURS, full[OURS], others, half[OURS])]
-    figures += [_figure(f"{name} (echo, nothing kept)", full[name], {}, half[name]) for name in others]
+    figures += [
+        _figure(f"{name} ({'routed' if name == GATEWAY else 'echo, nothing kept'})", full[name], {}, half[name])
+        for name in others
+    ]
     title = f"SMPP, {CONNECTIONS} connections, window {WINDOW}, loopback, FULL, each on one core"
     return Section(title, tuple(figures))
 

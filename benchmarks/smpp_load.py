@@ -1,5 +1,7 @@
 """An SMSC that loads whoever binds to it: delivers texts, answers what is submitted, and tells how long each took.
 
+What binds only where it sends, a gateway, gets the texts from an ESME here, which submits them to it.
+
 It runs in the process of the benchmark and reads no more of a PDU than it must, since it has to cost less than those
 that it loads. A text carries its number, by which a submitted one is known again.
 """
@@ -14,14 +16,13 @@ from typing import Self
 
 import msgspec
 
-from engine.channels.smpp.pdu import RESPONSE, Command, ShortMessage, SmeAddress, frame, write_message
+from engine.channels.smpp.pdu import RESPONSE, Bind, Command, ShortMessage, SmeAddress, frame, write_bind, write_message
 
 SILENCE_SECONDS = 20.0
 """Who is silent for so long has lost a message."""
 
 _READ_BYTES = 262_144
 _HEAD = struct.Struct(">IIII")
-_DELIVERED = Command.DELIVER_SM | RESPONSE
 _BINDS = frozenset({Command.BIND_TRANSCEIVER, Command.BIND_TRANSMITTER, Command.BIND_RECEIVER})
 _ANSWERED_ALONE = frozenset({*_BINDS, Command.ENQUIRE_LINK, Command.UNBIND})
 _SETTLES_SECONDS = 1.0
@@ -59,6 +60,7 @@ class _Bound:
     """One connection to the SMSC."""
 
     def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connection
         self.under_way: dict[int, float] = {}
         """Deliveries without a response: sequence number to when they were sent."""
@@ -98,6 +100,8 @@ class LoadingSmsc:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._bound: list[_Bound] = []
+        self._submitting: list[_Bound] = []
+        """As an ESME."""
         self._ids = count(1)
 
     def __enter__(self) -> Self:
@@ -106,7 +110,7 @@ class LoadingSmsc:
 
     def __exit__(self, *_: object) -> None:
         """Close all connections."""
-        for one in self._bound:
+        for one in (*self._bound, *self._submitting):
             one.socket.close()
         self._listening.close()
 
@@ -114,12 +118,22 @@ class LoadingSmsc:
         """Accept so many connections and their binds."""
         self._listening.settimeout(SILENCE_SECONDS)
         for _ in range(connections):
-            connection, _ = self._listening.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._bound.append(_Bound(connection))
-            for command, sequence, _ in self._bound[-1].frames():
-                self._bound[-1].out += frame(command | RESPONSE, sequence, b"smsc\0")
-            self._bound[-1].flush()
+            one = _Bound(self._listening.accept()[0])
+            self._bound.append(one)
+            for command, sequence, _ in one.frames():
+                one.out += frame(command | RESPONSE, sequence, b"smsc\0")
+            one.flush()
+
+    def bind(self, port: int, system_id: str, *, password: str, connections: int) -> None:
+        """Bind to an SMSC of this machine, to which the texts are submitted from then on."""
+        body = write_bind(Bind(system_id=system_id, password=password))
+        for _ in range(connections):
+            one = _Bound(socket.create_connection(("127.0.0.1", port), SILENCE_SECONDS))
+            self._submitting.append(one)
+            one.out += frame(Command.BIND_TRANSCEIVER, 1, body)
+            one.flush()
+            while Command.BIND_TRANSCEIVER | RESPONSE not in (command for command, _, _ in one.frames()):
+                pass
 
     def run(
         self,
@@ -135,7 +149,11 @@ class LoadingSmsc:
         `numbers` are those of the texts; with `per_second` at that pace, without as fast as they are answered.
         """
         bodies = [_body(*pairs[number % len(pairs)], number) for number in numbers]
-        return _Run(self._bound, bodies, self._ids, numbers.start, window, per_second).measured(cpu_seconds)
+        sources, command = (
+            (self._submitting, Command.SUBMIT_SM) if self._submitting else (self._bound, Command.DELIVER_SM)
+        )
+        bound = (*self._bound, *self._submitting)
+        return _Run(bound, sources, command, bodies, self._ids, numbers.start, window, per_second).measured(cpu_seconds)
 
 
 def _body(sender: str, proxy: str, number: int) -> bytes:
@@ -146,7 +164,9 @@ def _body(sender: str, proxy: str, number: int) -> bytes:
 class _Run:
     def __init__(  # noqa: PLR0917 - made in one place
         self,
-        bound: list[_Bound],
+        bound: Sequence[_Bound],
+        sources: Sequence[_Bound],
+        command: Command,
         bodies: list[bytes],
         ids: "count[int]",
         first: int,
@@ -154,6 +174,9 @@ class _Run:
         per_second: float,
     ) -> None:
         self._bound = bound
+        self._sources = sources
+        self._command = command
+        self._answer = command | RESPONSE
         self._bodies = bodies
         self._ids = ids
         self._first = first
@@ -172,8 +195,8 @@ class _Run:
             poller.register(descriptor, select.EPOLLIN)
         cpu, self._began = cpu_seconds(), time.perf_counter()
         heard = self._began
-        for one in self._bound:
-            self._deliver(one)
+        for one in self._sources:
+            self._write(one)
         total = len(self._bodies)
         while len(self._answered) < total or len(self._passed) < total:
             ready = poller.poll(min(self._pace, SILENCE_SECONDS) or SILENCE_SECONDS)
@@ -184,7 +207,7 @@ class _Run:
             for descriptor, _ in ready:
                 self._take(by_descriptor[descriptor], now)
             for one in self._bound if self._pace else (by_descriptor[descriptor] for descriptor, _ in ready):
-                self._deliver(one)
+                self._write(one)
         seconds = time.perf_counter() - self._began
         time.sleep(_SETTLES_SECONDS)
         spent = cpu_seconds() - cpu
@@ -193,7 +216,7 @@ class _Run:
 
     def _take(self, one: _Bound, now: float) -> None:
         for command, sequence, body in one.frames():
-            if command == _DELIVERED:
+            if command == self._answer:
                 self._answered.append(now - one.under_way.pop(sequence))
             elif command == Command.SUBMIT_SM:
                 at = body.index(b"#")
@@ -202,12 +225,16 @@ class _Run:
             elif command in _ANSWERED_ALONE:
                 one.out += frame(command | RESPONSE, sequence)
 
-    def _deliver(self, one: _Bound) -> None:
+    def _write(self, one: _Bound) -> None:
+        if one in self._sources:
+            self._add_due(one)
+        one.flush()
+
+    def _add_due(self, one: _Bound) -> None:
         now = time.perf_counter()
         due = int((now - self._began) / self._pace) + 1 if self._pace else len(self._bodies)
         while self._sent < min(due, len(self._bodies)) and len(one.under_way) < self._window:
             sequence = self._sent + 1
             one.under_way[sequence] = self._sent_at[self._sent] = now
-            one.out += frame(Command.DELIVER_SM, sequence, self._bodies[self._sent])
+            one.out += frame(self._command, sequence, self._bodies[self._sent])
             self._sent += 1
-        one.flush()

@@ -7,11 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.e2e.application import eventually
 from tests.e2e.live import NO_TLS, free_port
@@ -26,15 +26,19 @@ _BROKER = "/usr/lib/rabbitmq/bin:/usr/lib/rabbitmq/sbin:/usr/sbin"
 """First without the script that changes to a user and a directory of its own."""
 
 
+class NoJasmin(Exception):  # noqa: N818 - names a state
+    """Something that Jasmin needs is not installed here; the message says what."""
+
+
 def programs() -> dict[str, str]:
-    """Return where the programs are; skips the test where one is not installed."""
+    """Return where the programs are. Raises NoJasmin."""
     path = f"{_BROKER}:{os.environ['PATH']}"
     found = {name: shutil.which(name, path=path) for name in ("rabbitmq-server", "epmd", "redis-server")}
     missing = [name for name, where in found.items() if where is None]
     if not PYTHON.exists():
         missing.append("Jasmin")
     if missing:
-        pytest.skip(
+        raise NoJasmin(
             f"there is no {' and no '.join(missing)} here; `make jasmin-test` fetches what it can and runs this"
         )
     return {name: where for name, where in found.items() if where is not None}
@@ -72,6 +76,12 @@ class Running:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
             return True
         return False
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that they and what they have started have used."""
+        ours = {one.pid for one in self._started}
+        each = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in each if os.getsid(pid) in ours)
 
     @property
     def output(self) -> str:
@@ -191,7 +201,7 @@ class Jasmin:
     """A gateway in both roles: users bind to its SMSC, and its connectors bind to SMSCs."""
 
     def __init__(self, where: Path) -> None:
-        """Start it with all that it needs; skips the test where that is not installed."""
+        """Start it with all that it needs. Raises NoJasmin."""
         found = programs()
         self.running = Running(where)
         self.inbox = HttpInbox("ACK/Jasmin")

@@ -12,7 +12,7 @@ import pytest
 
 from engine.channels.smpp.texts import NotText, Reading, decode
 from tests.e2e.application import eventually
-from tests.e2e.jasmin import START_SECONDS, Jasmin
+from tests.e2e.jasmin import START_SECONDS, Jasmin, NoJasmin
 from tests.e2e.live import LiveServer, free_port
 from tests.e2e.smpp_peers import PATIENCE, NodeSmsc
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, proxy_number
@@ -84,7 +84,10 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a server and its peers."""
     with ExitStack() as stack:
-        jasmin = stack.enter_context(closing(Jasmin(tmp_path_factory.mktemp("jasmin"))))
+        try:
+            jasmin = stack.enter_context(closing(Jasmin(tmp_path_factory.mktemp("jasmin"))))
+        except NoJasmin as reason:
+            pytest.skip(str(reason))
         network = stack.enter_context(closing(NodeSmsc()))
         yield World(tmp_path_factory.mktemp("smpp"), jasmin, network, stack)
 
