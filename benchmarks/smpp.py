@@ -30,7 +30,7 @@ BINDINGS = 2_000
 MESSAGES = 20_000
 """Of a round."""
 CONNECTIONS = 8
-WINDOW = 100
+WINDOW = 25
 """Messages of a connection, each way, that wait for responses."""
 OURS = "engine"
 GATEWAY = "Jasmin"
